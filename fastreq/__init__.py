@@ -1,0 +1,97 @@
+"""fastreq: a strict, fast HTTP/1.1 client for asyncio, in plain Python."""
+
+from fastreq.client import Client
+from fastreq.errors import (
+    BlockedAddress,
+    BodyTooLarge,
+    ClientClosed,
+    ConnectError,
+    ConnectTimeout,
+    DecodingError,
+    DNSError,
+    FastreqError,
+    HTTPStatusError,
+    IncompleteBody,
+    InvalidURL,
+    LocalProtocolError,
+    NetworkError,
+    PoolTimeout,
+    ProtocolError,
+    ProxyError,
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    StreamConsumed,
+    TimeoutException,
+    TLSError,
+    TooManyRedirects,
+    TotalTimeout,
+    TransportError,
+    UnsupportedProtocol,
+    WriteError,
+    WriteTimeout,
+)
+from fastreq.headers import Headers
+from fastreq.loop import install, new_event_loop, run
+from fastreq.messages import Request, Response, Timings
+from fastreq.oneshot import delete, get, head, options, patch, post, put, query, request
+from fastreq.options import Limits, Timeout
+from fastreq.pool import PoolStats
+from fastreq.streaming import ByteStream, StreamClient
+from fastreq.url import URL
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "URL",
+    "BlockedAddress",
+    "BodyTooLarge",
+    "ByteStream",
+    "Client",
+    "ClientClosed",
+    "ConnectError",
+    "ConnectTimeout",
+    "DNSError",
+    "DecodingError",
+    "FastreqError",
+    "HTTPStatusError",
+    "Headers",
+    "IncompleteBody",
+    "InvalidURL",
+    "Limits",
+    "LocalProtocolError",
+    "NetworkError",
+    "PoolStats",
+    "PoolTimeout",
+    "ProtocolError",
+    "ProxyError",
+    "ReadError",
+    "ReadTimeout",
+    "RemoteProtocolError",
+    "Request",
+    "Response",
+    "StreamClient",
+    "StreamConsumed",
+    "TLSError",
+    "TimeoutException",
+    "Timeout",
+    "Timings",
+    "TooManyRedirects",
+    "TotalTimeout",
+    "TransportError",
+    "UnsupportedProtocol",
+    "WriteError",
+    "WriteTimeout",
+    "delete",
+    "get",
+    "head",
+    "install",
+    "new_event_loop",
+    "options",
+    "patch",
+    "post",
+    "put",
+    "query",
+    "request",
+    "run",
+]

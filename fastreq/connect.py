@@ -1,0 +1,289 @@
+"""Routes to connections: DNS, the race of addresses, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import zip_longest
+from time import perf_counter
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from fastreq import tls
+from fastreq.errors import ConnectError, TLSError
+from fastreq.resolve import Address
+
+STAGGER = 0.25
+"""Seconds between two attempts (RFC 8305, section 5, calls it Connection Attempt Delay)."""
+
+HANDSHAKE_SECONDS = 86400.0  # how long is `Timeout(connect=)`'s to say; the loops want a number
+SHUTDOWN_SECONDS = 0.1  # uvloop's default has it read an unwanted body for 30
+
+MAX_SHOWN = 4  # addresses in an error text
+
+
+class Route(NamedTuple):
+    """Where a connection leads, and how: two connections of one route are interchangeable."""
+
+    scheme: str
+    host: str  # an ASCII name, or an IP literal without brackets; its zone belongs to it
+    port: int
+    socket_path: str | None = None  # of a Unix domain socket
+    tls: ssl.SSLContext | None = None  # None: plain
+    server_hostname: str | None = None  # as `tls.server_name()` makes it; None: plain
+
+    def __str__(self) -> str:
+        """The origin, as error texts and statistics name it."""
+        if self.socket_path is not None:
+            return f"{self.scheme}://{self.socket_path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"http": 80, "https": 443}[self.scheme] == self.port
+        return f"{self.scheme}://{host}" if default else f"{self.scheme}://{host}:{self.port}"
+
+
+class Progress:
+    """How far a connection has come, so that whoever runs out of time can say where."""
+
+    def __init__(self) -> None:
+        self.phase = ""  # "dns", "connect", "tls"; stays when all is done
+        # Seconds that each phase took, up to its failure if it failed.
+        self.dns = 0.0
+        self.connect = 0.0
+        self.tls = 0.0
+        self.remote_address: tuple[str, int] | str | None = None  # str: of a Unix domain socket
+
+    def __repr__(self) -> str:
+        return f"<Progress {self.phase} {self.remote_address}>"
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """Time a phase."""
+        self.phase = phase
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, phase, perf_counter() - started)
+
+
+class Connection(Protocol):
+    """What is expected of a protocol, besides being an asyncio.BufferedProtocol."""
+
+    transport: asyncio.Transport
+    """Set by `connection_made()`, which is called once, with the plain transport."""
+
+    def secured(self, transport: asyncio.Transport) -> None:
+        """TLS is up: `transport` stands before the plain one."""
+        ...
+
+
+class Names(Protocol):
+    """What is expected of a resolver."""
+
+    async def resolve(self, host: str, port: int) -> Sequence[Address]: ...
+
+
+P = TypeVar("P", bound=Connection)
+
+
+class Connector(Generic[P]):
+    """Opens connections; owns none of them."""
+
+    def __init__(self, resolver: Names, protocol_factory: Callable[[], P]) -> None:
+        self._resolver = resolver
+        self._factory: Callable[[], Any] = protocol_factory
+
+    async def connect(self, route: Route, progress: Progress) -> P:
+        """Open a connection; with no timeout, which is for the caller to set.
+
+        Cancelling leaves nothing behind, and `progress` tells how far it had come.
+
+        Raises:
+            DNSError: the name has no address.
+            ConnectError: no address could be reached.
+            TLSError: the handshake failed, or the certificate is not trusted.
+        """
+        if route.socket_path is not None:
+            with progress.during("connect"):
+                protocol = await self._dial_socket(route.socket_path)
+            progress.remote_address = route.socket_path
+        else:
+            addresses = await self._addresses(route, progress)
+            with progress.during("connect"):
+                protocol = await self._race(addresses, route)
+            peer = protocol.transport.get_extra_info("peername")  # None if it is gone already
+            progress.remote_address = peer[:2] if peer else (route.host, route.port)
+        if route.tls is not None:
+            with progress.during("tls"):
+                await _secure(protocol, route, route.tls)
+        return protocol
+
+    async def _addresses(self, route: Route, progress: Progress) -> list[str]:
+        """The addresses to dial, in this order; whatever may not be dialled is taken out here."""
+        if _is_ip(route.host):
+            return [route.host]
+        with progress.during("dns"):
+            return interleave(await self._resolver.resolve(route.host, route.port))
+
+    async def _race(self, addresses: list[str], route: Route) -> P:
+        """Dial one address after the other; the first to answer wins (RFC 8305, section 5).
+
+        The next is dialled 250 ms after the one before it, or as soon as one fails.
+        """
+        if len(addresses) == 1:
+            try:
+                return await self._dial(addresses[0], route)
+            except OSError as exc:
+                raise _refused(route, [(addresses[0], exc)]) from exc
+        untried = deque(addresses)
+        attempts: dict[asyncio.Task[P], str] = {}  # under way, oldest first
+        failures: list[tuple[str, OSError]] = []
+        winner: P | None = None
+        try:
+            while winner is None:
+                if untried:
+                    address = untried.popleft()
+                    attempts[asyncio.create_task(self._dial(address, route))] = address
+                elif not attempts:
+                    raise _refused(route, failures) from failures[-1][1]
+                await asyncio.wait(
+                    attempts,
+                    timeout=STAGGER if untried else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for attempt in [attempt for attempt in attempts if attempt.done()]:
+                    address = attempts.pop(attempt)
+                    try:
+                        winner = attempt.result()
+                        break
+                    except OSError as exc:
+                        failures.append((address, exc))
+        finally:
+            try:
+                await _call_off(attempts)
+            except asyncio.CancelledError:
+                if winner is not None:
+                    winner.transport.abort()
+                raise
+        return winner
+
+    async def _dial(self, address: str, route: Route) -> P:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(self._factory, address, route.port)
+        if route.tls is not None:
+            # What a server says before the handshake must meet TLS, which refuses it.
+            transport.pause_reading()
+        return protocol  # type: ignore[no-any-return]
+
+    async def _dial_socket(self, path: str) -> P:
+        loop = asyncio.get_running_loop()
+        try:
+            _, protocol = await loop.create_unix_connection(self._factory, path)
+        except OSError as exc:
+            raise ConnectError(f"cannot connect to {path!r}: {_why(exc)}").at("connect") from exc
+        return protocol  # type: ignore[no-any-return]
+
+
+def interleave(addresses: Sequence[Address]) -> list[str]:
+    """The literals of the two families in turn, the first one's family first (RFC 8305, 4)."""
+    families: dict[int, list[str]] = {}
+    for family, ip in addresses:
+        families.setdefault(family, []).append(ip)
+    return [ip for turn in zip_longest(*families.values()) for ip in turn if ip is not None]
+
+
+async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -> None:
+    """Put TLS on a connection, or abort it."""
+    plain = protocol.transport
+    try:
+        secure = await asyncio.get_running_loop().start_tls(
+            plain,
+            protocol,  # type: ignore[arg-type]
+            context,
+            server_hostname=route.server_hostname,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        if secure is None or plain.is_closing():  # aborted by somebody: both loops see no error
+            raise ConnectionAbortedError(errno.ECONNABORTED, "")
+    except ssl.SSLError as exc:
+        plain.abort()
+        raise tls.explain(exc, route.host, route.port).at("tls") from exc
+    except (OSError, ValueError) as exc:  # ValueError: OpenSSL does not take server_hostname
+        plain.abort()
+        text = f"{route.host}:{route.port}: the TLS handshake was not finished: {_why(exc)}"
+        raise TLSError(text).at("tls") from exc
+    except BaseException:
+        plain.abort()
+        raise
+    protocol.secured(secure)
+
+
+async def _call_off(attempts: dict[asyncio.Task[P], str]) -> None:
+    """Cancel what is still dialling, and wait until it is gone."""
+    for attempt in attempts:
+        attempt.add_done_callback(_abandon)
+        attempt.cancel()
+    if attempts:
+        await asyncio.wait(attempts)
+
+
+def _abandon(attempt: asyncio.Task[P]) -> None:
+    """Close what came of an attempt that nobody wants any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().transport.abort()
+
+
+# ---- texts
+
+
+def _refused(route: Route, failures: list[tuple[str, OSError]]) -> ConnectError:
+    reasons = [f"{address}: {_why(exc)}" for address, exc in failures[:MAX_SHOWN]]
+    if len(failures) > MAX_SHOWN:
+        reasons.append(f"and {len(failures) - MAX_SHOWN} more addresses")
+    text = f"cannot connect to {route.host}:{route.port} ({'; '.join(reasons)})"
+    error = ConnectError(text)
+    error.phase = "connect"
+    return error
+
+
+_TOO_MANY_FILES = (
+    "this process has no file descriptor left; "
+    "raise `ulimit -n`, or lower Limits(max_connections=...)"
+)
+
+_REASONS = {
+    errno.ECONNREFUSED: "connection refused: nothing listens there",
+    errno.ECONNRESET: "the server closed the connection",
+    errno.ECONNABORTED: "the connection was closed",
+    errno.EHOSTUNREACH: "unreachable: no route to the host",
+    errno.ENETUNREACH: "unreachable: no route to its network",
+    errno.ETIMEDOUT: "no answer, says the operating system",
+    errno.EADDRNOTAVAIL: "no local port, or no local address, is left to connect from",
+    errno.EACCES: "permission denied: a firewall, perhaps",
+    errno.EPERM: "not permitted: a firewall, perhaps",
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: "the machine has no file descriptor left",
+}
+
+
+def _why(exc: Exception) -> str:
+    code = getattr(exc, "errno", None)
+    if code is None and isinstance(exc, ConnectionResetError):  # the loops' for an EOF
+        code = errno.ECONNRESET
+    if code is None:
+        return str(exc) or type(exc).__name__
+    return _REASONS.get(code) or os.strerror(code)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Bodies: what goes out is encoded here, what comes in is decoded."""

@@ -1,0 +1,158 @@
+"""Reading a body as it comes: decoded, whole, in pieces of one size, line by line."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Protocol, Self
+
+from fastreq.content.decode import Decoder, codings_of
+from fastreq.errors import BodyTooLarge, StreamConsumed
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class Stream(Protocol):
+    """A body that is still on its way, as it was sent."""
+
+    async def read(self) -> bytes:
+        """The next piece; b"" at the end."""
+        ...
+
+    def drop(self) -> None:
+        """Want no more of it, from whichever thread: what is not here yet never comes."""
+        ...
+
+    async def aclose(self) -> None:
+        """Want no more of it, and wait until its connection is closed, if that has to be."""
+        ...
+
+
+class DecodedStream:
+    """The pieces of a body, decoded, as an asynchronous iterator.
+
+    Dropping it drops the body: the connection is closed at once if some of it is still to come.
+    """
+
+    def __init__(self, stream: Stream, encodings: Sequence[str], max_body: int | None) -> None:
+        self._stream = stream
+        self._encodings = encodings  # the Content-Encoding fields
+        self._decoder: Decoder | None = None  # made for the first piece, for there may be none
+        self._ready: Iterator[bytes] = iter(())  # decoded, of the piece read last
+        self._max_body = max_body
+        self._touched = False  # somebody has begun to read
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._touched = True
+        while True:
+            for piece in self._ready:
+                return piece
+            if self._ended:
+                raise StopAsyncIteration
+            await self._read()
+
+    async def _read(self) -> None:
+        try:
+            piece = await self._stream.read()
+            self._ended = not piece
+            self._ready = self._decode(piece) if self._encodings else iter((piece,) if piece else ())
+        except BaseException:
+            self._ended = True
+            raise
+
+    def _decode(self, piece: bytes) -> Iterator[bytes]:
+        if piece:
+            self._decoder = self._decoder or Decoder(codings_of(self._encodings))
+            return self._decoder.decode(piece)
+        return self._decoder.finish() if self._decoder is not None else iter(())
+
+    def undecoded(self) -> Stream:
+        """The body as it was sent.
+
+        Raises:
+            StreamConsumed: some of it was read already.
+        """
+        if self._touched:
+            raise StreamConsumed("the body of this response has been read already")
+        self._touched = self._ended = True
+        return self._stream
+
+    async def whole(self) -> bytes:
+        """All of it.
+
+        Raises:
+            StreamConsumed: some of it was read already.
+            BodyTooLarge: it is more than `max_body`.
+        """
+        if self._touched:
+            raise StreamConsumed("the body of this response has been read already")
+        pieces, size = [], 0
+        async for piece in self:
+            pieces.append(piece)
+            size += len(piece)
+            if self._max_body is not None and size > self._max_body:
+                await self.aclose()
+                raise BodyTooLarge(too_large(self._max_body))
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Drop the rest, and wait until that is done."""
+        self._touched = self._ended = True
+        self._ready = iter(())
+        await self._stream.aclose()
+
+    def __del__(self) -> None:
+        self._stream.drop()
+
+
+def too_large(limit: int) -> str:
+    """The text of a `BodyTooLarge`."""
+    return (
+        f"the body is larger than max_body={limit} bytes; read it in pieces with "
+        "client.stream(), or give the client a larger max_body="
+    )
+
+
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """A body that is whole already, as a stream of it would be."""
+    if body:
+        yield body
+
+
+async def resized(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of `size`, but for the last."""
+    held = bytearray()
+    async for piece in pieces:
+        held += piece
+        end = len(held) - len(held) % size
+        for start in range(0, end, size):
+            yield bytes(held[start : start + size])
+        del held[:end]
+    if held:
+        yield bytes(held)
+
+
+async def lines(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[str]:
+    """The lines of a text, without their ends (CRLF, LF or CR), wherever it is cut."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    held: list[str] = []  # the parts of a line, joined once
+    after_cr = False  # of the last piece; an LF that follows belongs to it
+    async for piece in pieces:
+        text = decoder.decode(piece)
+        if not text:
+            continue
+        if after_cr and text[0] == "\n":
+            text = text[1:]
+        after_cr = text.endswith("\r")
+        first, *rest = _LINE_END.split(text)
+        held.append(first)
+        for line in rest:
+            yield "".join(held)
+            held = [line]
+    if last := "".join([*held, decoder.decode(b"", True)]):
+        yield last

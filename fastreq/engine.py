@@ -1,0 +1,232 @@
+"""What a client has on one event loop: its pool, its resolver, its deadlines, its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from collections.abc import AsyncGenerator
+from time import monotonic
+
+from fastreq.connect import Connector, Progress, Route
+from fastreq.deadline import NEVER, Deadlines
+from fastreq.errors import (
+    ClientClosed,
+    ConnectTimeout,
+    FastreqError,
+    NetworkError,
+    TimeoutException,
+    TotalTimeout,
+)
+from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.http1.request import encode_head, outgoing
+from fastreq.messages import Request
+from fastreq.options import Limits, Timeout
+from fastreq.pool import Pool
+from fastreq.protocol import RECEIVE_SIZE, Exchange, HTTPProtocol
+from fastreq.resolve import Resolver
+
+# RFC 9110, section 9.2.2: those that may be sent twice without being asked for twice.
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """The buffer of a loop; Windows' proactor reads in the background, so there it is one each."""
+    if sys.platform == "win32":
+        return memoryview(bytearray(RECEIVE_SIZE // 4))
+    buffer = _buffers.get(loop)
+    if buffer is None:
+        buffer = _buffers[loop] = memoryview(bytearray(RECEIVE_SIZE))
+    return buffer
+
+
+class Engine:
+    """Sends one request at a time over a leased connection, and reads its response."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.deadlines = Deadlines(loop)
+        self.pool: Pool[HTTPProtocol] = Pool(loop, limits, self.deadlines)
+        self.is_closed = False
+        self._connector = Connector(Resolver(), self._make_protocol)
+        self._connections: set[HTTPProtocol] = set()
+        self._until_loop_ends = self._close_with_loop()
+        self._start_hook()
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.pool!r} {'closed' if self.is_closed else 'open'}>"
+
+    async def exchange(
+        self,
+        request: Request,
+        route: Route,
+        timeout: Timeout,
+        body: WholeBody | StreamedBody,
+        total_due: float,
+        started: float,
+    ) -> Exchange:
+        """Send a request once, and read its response: whole, or up to the body of a stream.
+
+        Raises:
+            TransportError: it did not come.
+        """
+        head = encode_head(request)
+        payload = outgoing(request, head)
+        exchange = Exchange(request.method, body, timeout.read or NEVER, timeout.write or NEVER)
+        exchange.started = started
+        exchange.total_due = total_due
+        connection = self.pool.take(route)
+        if connection is None:
+            connection = await self._lease(route, timeout, exchange)
+        try:
+            await connection.carry(exchange, head, payload)
+        except NetworkError:
+            if not _may_repeat(exchange, request):
+                raise
+        else:
+            return exchange
+        again = exchange.renewed()
+        connection = await self._lease(route, timeout, again, fresh=True)
+        await connection.carry(again, head, payload)
+        return again
+
+    async def _lease(
+        self, route: Route, timeout: Timeout, exchange: Exchange, fresh: bool = False
+    ) -> HTTPProtocol:
+        """Lease a connection where none was idle; the wait in line is not counted in `total`."""
+        began = monotonic()
+        connecting_since = 0.0
+
+        async def connect() -> HTTPProtocol:
+            nonlocal connecting_since
+            connecting_since = monotonic()
+            queued = connecting_since - began
+            return await self._connect(route, timeout, exchange.total_due + queued)
+
+        connection = await self.pool.lease(route, connect, timeout=timeout.pool, fresh=fresh)
+        queued = (connecting_since or monotonic()) - began
+        exchange.queued += queued
+        exchange.total_due += queued
+        if connecting_since:
+            exchange.opened = connection.opened
+        return connection
+
+    async def _connect(self, route: Route, timeout: Timeout, total_due: float) -> HTTPProtocol:
+        """Open a connection, within the time there is."""
+        self._refuse_if_closed()
+        progress = Progress()
+        now = monotonic()
+        connect_due = NEVER if timeout.connect is None else now + timeout.connect
+        due = min(connect_due, total_due)
+        try:
+            async with asyncio.timeout(None if due == NEVER else due - now):
+                connection = await self._connector.connect(route, progress)
+        except FastreqError as exc:
+            exc.phase = exc.phase or progress.phase
+            raise
+        except TimeoutError as exc:
+            total = total_due < connect_due
+            raise _connect_timeout(route, progress, now, due, total).at(progress.phase) from exc
+        self._refuse_if_closed(connection)
+        connection.name = str(route)
+        connection.opened = (progress.dns, progress.connect, progress.tls)
+        connection.remote_address = progress.remote_address
+        connection.keepalive_expiry = (
+            NEVER if self.limits.keepalive_expiry is None else self.limits.keepalive_expiry
+        )
+        self._connections.add(connection)
+        connection.when_lost(self._connections.discard)
+        self.deadlines.watch(connection)
+        return connection
+
+    def _refuse_if_closed(self, connection: HTTPProtocol | None = None) -> None:
+        if self.is_closed:
+            if connection is not None:
+                connection.abort()
+            raise ClientClosed("the client was closed while a connection was being opened")
+
+    def _make_protocol(self) -> HTTPProtocol:
+        return HTTPProtocol(self.loop, receive_buffer(self.loop), self.deadlines, self.pool)
+
+    # ---- the end
+
+    @property
+    def has_open_connections(self) -> bool:
+        """Whether there is something that somebody has to close."""
+        return bool(self._connections) and not self.is_closed and not self.loop.is_closed()
+
+    async def aclose(self) -> None:
+        """Close every connection, and wait until each is gone; what is under way fails."""
+        await self._until_loop_ends.aclose()
+
+    async def _close(self) -> None:
+        self.is_closed = True
+        lost = [connection.close_for(ClientClosed) for connection in tuple(self._connections)]
+        self.pool.close()
+        if lost:
+            await asyncio.wait(lost)
+        self.deadlines.close()
+
+    def drop(self) -> None:
+        """Let go of everything without waiting: the loop is gone, or is another's."""
+        self.is_closed = True
+        self.deadlines.close()
+        for connection in tuple(self._connections):
+            try:
+                connection.abort()
+            except RuntimeError:  # the loop is closed
+                self._connections.discard(connection)
+
+    def _start_hook(self) -> None:
+        try:
+            self._until_loop_ends.__anext__().send(None)
+        except StopIteration:
+            pass
+
+    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Wait for the end of the loop: `shutdown_asyncgens()` closes what still yields.
+
+        So a client that nobody closed leaves no open socket behind a finished `asyncio.run()`.
+        """
+        try:
+            yield
+        finally:
+            await self._close()
+
+
+def _may_repeat(exchange: Exchange, request: Request) -> bool:
+    """The keep-alive race (TRUST, section 4): the server closed while our request was on its way.
+
+    Once, and only where the connection had carried another request, no byte of an answer came,
+    the body can be sent again, and the request cannot have been acted upon, or may be twice.
+    """
+    if exchange.opened is not None or exchange.begun or not isinstance(request.body, bytes):
+        return False
+    return (
+        not exchange.written
+        or request.method in IDEMPOTENT
+        or "idempotency-key" in request.fields.names
+    )
+
+
+def _connect_timeout(
+    route: Route, progress: Progress, since: float, due: float, total: bool
+) -> TimeoutException:
+    option, error = ("total", TotalTimeout) if total else ("connect", ConnectTimeout)
+    now = monotonic()
+    text = (
+        f"no connection to {route} after {now - since:.1f} s, in {_DOING[progress.phase]}; "
+        f"Timeout({option}=...) moves it"
+    )
+    late = now - due
+    if late > 0.25:
+        text += f" (the event loop was blocked for {late:.1f} s: look there first)"
+    return error(text)
+
+
+_DOING = {"dns": "DNS", "connect": "the TCP handshake", "tls": "the TLS handshake"}

@@ -1,0 +1,210 @@
+"""Field lines of a message: case-insensitive, ordered, repeated ones kept (RFC 9110, section 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, TypeAlias
+
+from fastreq.errors import LocalProtocolError, quoted
+
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # token, RFC 9110, section 5.6.2
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # no CTL but HTAB, section 5.5
+
+
+def field_name(name: str | bytes) -> bytes:
+    """Check a field name that is to be sent.
+
+    Raises:
+        LocalProtocolError: it is not a token.
+    """
+    try:
+        raw = name.encode("ascii") if isinstance(name, str) else bytes(name)
+    except UnicodeEncodeError:
+        raw = b""
+    if not _NAME.fullmatch(raw):
+        raise LocalProtocolError(
+            f"header name {quoted(name)} is not a token: letters, digits and !#$%&'*+-.^_`|~ only"
+        )
+    return raw
+
+
+def field_value(name: str | bytes, value: str | bytes) -> bytes:
+    """Check a field value that is to be sent; white space around it is taken off.
+
+    Raises:
+        LocalProtocolError: it has a control character, or one beyond ISO-8859-1.
+        TypeError: it is not text.
+    """
+    if not isinstance(value, (str, bytes)):
+        raise TypeError(f"header {quoted(name)} is {value!r}; expected str, so write {str(value)!r}")
+    try:
+        raw = value.encode("latin-1") if isinstance(value, str) else value
+    except UnicodeEncodeError as exc:
+        raise LocalProtocolError(
+            f"header {quoted(name)}: {value[exc.start]!r} cannot be sent; "
+            "percent-encode it, or give bytes"
+        ) from None
+    if not _VALUE.fullmatch(raw):
+        raise LocalProtocolError(
+            f"header {quoted(name)}: the value {quoted(value)} has a control character"
+        )
+    return raw.strip(b" \t")
+
+
+class Headers(MutableMapping[str, str]):
+    """The fields of a request or a response.
+
+    A look-up ignores case; fields of one name are joined with ", ", and `get_list()` gives them
+    one by one. Iteration and `raw` keep the names as they were written. What is put in is checked
+    at once, so that what a `Headers` holds can be sent.
+    """
+
+    __slots__ = ("_block", "_copy", "_fields", "_names")
+
+    def __init__(self, fields: HeaderTypes | None = None) -> None:
+        # (name for look-ups, name as written, value)
+        self._fields: list[tuple[str, bytes, bytes]] = []
+        self._block: bytes | None = None  # the fields as sent, until something changes
+        self._names: frozenset[str] = frozenset()  # in lower case; stands while the block does
+        self._copy: Headers | None = None  # what `snapshot()` gave last; stands likewise
+        if isinstance(fields, Headers):
+            self._fields = fields._fields.copy()
+            self._block, self._names = fields._block, fields._names
+        elif fields is not None:
+            for name, value in _pairs(fields):
+                self.add(name, value)
+
+    @classmethod
+    def received(cls, block: bytes) -> Headers:
+        """Make the fields of a head that has been checked: lines that each end in CRLF."""
+        headers = cls()
+        for line in block.split(b"\r\n"):
+            if line:
+                name, _, value = line.partition(b":")
+                key = name.decode("ascii").lower()
+                headers._fields.append((key, name, value.strip(b" \t")))
+        return headers
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """Names and values as on the wire, in their order."""
+        return [(name, value) for _, name, value in self._fields]
+
+    @property
+    def block(self) -> bytes:
+        """All field lines as they are sent, each with its CRLF."""
+        if self._block is None:
+            self._block = b"".join(b"%b: %b\r\n" % (name, value) for _, name, value in self._fields)
+            self._names = frozenset(key for key, _, _ in self._fields)
+        return self._block
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all fields, in lower case."""
+        if self._block is None:
+            self.block  # noqa: B018 (makes both)
+        return self._names
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field line, beside those of the same name.
+
+        Raises:
+            LocalProtocolError: name or value cannot stand in a head.
+        """
+        raw = field_name(name)
+        self._fields.append((raw.decode("ascii").lower(), raw, field_value(name, value)))
+        self._changed()
+
+    def get_list(self, name: str) -> list[str]:
+        """The values of all field lines of this name, in their order."""
+        key = name.lower()
+        return [value.decode("latin-1") for own, _, value in self._fields if own == key]
+
+    def copy(self) -> Headers:
+        """The same fields, free to change."""
+        return Headers(self)
+
+    def snapshot(self) -> Headers:
+        """A copy that nobody changes; the same one until something changes here."""
+        if self._copy is None:
+            self._copy = self.copy()
+        return self._copy
+
+    def _changed(self) -> None:
+        self._block = self._copy = None
+
+    def merged(self, other: HeaderTypes) -> Headers:
+        """These fields, with those of `other` in place of ours of the same names."""
+        merged, other = self.copy(), Headers(other)
+        names = {key for key, _, _ in other._fields}
+        merged._fields = [field for field in merged._fields if field[0] not in names]
+        merged._fields += other._fields
+        merged._changed()
+        return merged
+
+    def __getitem__(self, name: str) -> str:
+        key = name.lower()
+        values = [value for own, _, value in self._fields if own == key]
+        if not values:
+            raise KeyError(name)
+        return b", ".join(values).decode("latin-1")
+
+    def __setitem__(self, name: str, value: str) -> None:
+        raw = field_name(name)
+        field = (raw.decode("ascii").lower(), raw, field_value(name, value))
+        rest = [one for one in self._fields if one[0] != field[0]]
+        place = next((i for i, one in enumerate(self._fields) if one[0] == field[0]), len(rest))
+        self._fields = [*rest[:place], field, *rest[place:]]
+        self._changed()
+
+    def __delitem__(self, name: str) -> None:
+        key = name.lower()
+        rest = [field for field in self._fields if field[0] != key]
+        if len(rest) == len(self._fields):
+            raise KeyError(name)
+        self._fields = rest
+        self._changed()
+
+    def __contains__(self, name: object) -> bool:
+        key = name.lower() if isinstance(name, str) else name
+        return any(own == key for own, _, _ in self._fields)
+
+    def __iter__(self) -> Iterator[str]:
+        seen: set[str] = set()
+        for key, name, _ in self._fields:
+            if key not in seen:
+                seen.add(key)
+                yield name.decode("ascii")
+
+    def __len__(self) -> int:
+        return len({key for key, _, _ in self._fields})
+
+    def __bool__(self) -> bool:
+        return bool(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (Headers, Mapping)):
+            return NotImplemented
+        theirs = other if isinstance(other, Headers) else Headers(other)
+        return [(k, v) for k, _, v in self._fields] == [(k, v) for k, _, v in theirs._fields]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"({_text(name)!r}, {_text(value)!r})" for name, value in self.raw)
+        return f"Headers([{fields}])"
+
+
+HeaderTypes: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | Headers
+
+
+def _pairs(fields: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(fields, (str, bytes)):
+        raise TypeError(f"headers are {fields!r}; expected a mapping or a list of (name, value)")
+    pairs: Iterable[tuple[Any, Any]] = fields.items() if isinstance(fields, Mapping) else fields
+    return pairs
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("latin-1")

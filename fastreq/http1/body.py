@@ -1,0 +1,128 @@
+"""Where the body of a response goes: into one `bytes`, or to a reader piece by piece."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+
+from fastreq.content.reading import too_large
+from fastreq.errors import BodyTooLarge
+
+SEGMENT = 16 * 2**20
+"""Bytes set aside for an announced length at the most: for more, the server must deliver first."""
+
+DIRECT = 256 * 1024
+"""Bytes at the end of a body that are never received in place, so that what follows it is seen."""
+
+
+class WholeBody:
+    """A body that is wanted whole, as one `bytes`.
+
+    A long one of known length is received straight into what `value()` gives: a BytesIO hands
+    out its buffer as `bytes` without a copy (benchmark: 10 MiB).
+    """
+
+    __slots__ = ("_announced", "_filled", "_limit", "_pieces", "_segment", "_size", "_view")
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._size = 0  # bytes that have come
+        self._announced = 0  # bytes that will have come in the end, where that is known
+        self._pieces: list[bytes] = []
+        self._segment: io.BytesIO | None = None  # what follows the pieces
+        self._view: memoryview = memoryview(b"")  # on the segment
+        self._filled = 0  # bytes of the segment
+
+    def expect(self, length: int) -> None:
+        """The head announces so many bytes.
+
+        Raises:
+            BodyTooLarge: they are more than the limit.
+        """
+        if self._limit is not None and length > self._limit:
+            raise BodyTooLarge(too_large(self._limit))
+        self._announced = length
+        if length > DIRECT:
+            self._open_segment()
+
+    def write(self, piece: memoryview) -> None:
+        """Take a piece.
+
+        Raises:
+            BodyTooLarge: the body has grown over the limit.
+        """
+        if self._segment is None:
+            self._size += len(piece)
+            if self._limit is not None and self._size > self._limit:
+                raise BodyTooLarge(too_large(self._limit))
+            self._pieces.append(bytes(piece))
+            return
+        while piece:
+            part = piece[: len(self._view) - self._filled]
+            self._view[self._filled : self._filled + len(part)] = part
+            piece = piece[len(part) :]
+            self.filled(len(part))
+
+    def window(self) -> memoryview | None:
+        """Where the next bytes of the body may be received; then `filled()` says how many."""
+        in_place = self._announced - self._size - DIRECT
+        if self._segment is None or in_place <= 0:
+            return None
+        return self._view[self._filled : self._filled + in_place]
+
+    def filled(self, count: int) -> None:
+        """So many bytes have been put where they belong."""
+        self._size += count
+        self._filled += count
+        if self._filled == len(self._view):
+            self._close_segment()
+
+    def _open_segment(self) -> None:
+        self._segment = io.BytesIO(bytes(min(self._announced - self._size, SEGMENT)))
+        self._view = self._segment.getbuffer()
+        self._filled = 0
+
+    def _close_segment(self) -> None:
+        if self._segment is not None:
+            self._view = memoryview(b"")  # or the BytesIO would have to copy
+            self._pieces.append(self._segment.getvalue())
+            self._segment = None
+            if self._size < self._announced:
+                self._open_segment()
+
+    def value(self) -> bytes:
+        """The body, once it has ended."""
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+
+class StreamedBody:
+    """A body that is read as it comes: the pieces that nobody has read yet."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: deque[bytes] = deque()
+        self.size = 0  # bytes of the pieces
+
+    def expect(self, length: int) -> None:
+        """A stream is as long as it is."""
+
+    def write(self, piece: memoryview) -> None:
+        """Take a piece."""
+        self.pieces.append(bytes(piece))
+        self.size += len(piece)
+
+    def window(self) -> None:
+        """A stream has no final place."""
+        return
+
+    def take(self) -> bytes:
+        """Give the oldest piece."""
+        piece = self.pieces.popleft()
+        self.size -= len(piece)
+        return piece
+
+    def drop(self) -> None:
+        """Forget what has not been read."""
+        self.pieces.clear()
+        self.size = 0

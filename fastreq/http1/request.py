@@ -1,0 +1,181 @@
+"""Request → bytes (RFC 9112, sections 3 and 6), checked: no byte of it can become a second one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+
+from fastreq.errors import LocalProtocolError, quoted
+from fastreq.headers import Headers
+from fastreq.messages import Request
+
+PIECE = 64 * 1024
+"""Bytes of a body that are handed to the transport at a time."""
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%\[\]:-]*", re.ASCII)
+_EMPTY_LENGTH = frozenset({"POST", "PUT", "PATCH", "QUERY"})  # RFC 9110, section 8.6
+_NO_BODY = frozenset({"TRACE", "CONNECT"})  # sections 9.3.6 and 9.3.8
+_SPECIAL = frozenset({"host", "content-length", "transfer-encoding", "te", "trailer", "upgrade"})
+
+
+def check_method(method: str) -> str:
+    """Check that a method is a token (RFC 9110, section 9.1).
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    if not isinstance(method, str) or not _TOKEN.fullmatch(method):
+        raise LocalProtocolError(f"method {method!r} is not a token, such as GET")
+    return method
+
+
+def encode_head(request: Request, target: bytes | None = None) -> bytes:
+    """The head of a request; `target` is sent in place of the URL's path, as to a proxy.
+
+    Raises:
+        LocalProtocolError: the fields contradict each other, or the body.
+    """
+    fields, body, url = request.fields, request.body, request.url
+    if not body and _SPECIAL.isdisjoint(fields.names) and request.method not in _EMPTY_LENGTH:
+        host, framing, block = url.host_field, b"", fields.block
+    else:
+        host, framing, block = _host(request), _framing(request), _rest(fields)
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
+        request.method.encode("ascii"),
+        target or url.target,
+        host,
+        block,
+        framing,
+    )
+
+
+def _host(request: Request) -> bytes:
+    """The Host field's value: the URL's, or the one that was set by hand (RFC 9110, 7.2)."""
+    hosts = request.fields.get_list("host")
+    if not hosts:
+        return request.url.host_field
+    if len(hosts) > 1 or not _HOST.fullmatch(hosts[0]):
+        raise LocalProtocolError(f"Host {quoted(', '.join(hosts))}: expected one host[:port]")
+    return hosts[0].encode("ascii")
+
+
+def _framing(request: Request) -> bytes:
+    """The field that says how the body ends: exactly one, or none (RFC 9112, section 6)."""
+    fields, body = request.fields, request.body
+    lengths, codings = fields.get_list("content-length"), fields.get_list("transfer-encoding")
+    if body and request.method in _NO_BODY:
+        raise LocalProtocolError(f"a {request.method} request has no body")
+    if codings and (lengths or [c.lower() for c in codings] != ["chunked"]):
+        raise LocalProtocolError(
+            f"Transfer-Encoding {quoted(', '.join(codings))}: only chunked can be sent, and not "
+            "beside a Content-Length"
+        )
+    if codings:
+        return b"Transfer-Encoding: chunked\r\n"
+    known = len(body) if isinstance(body, bytes) else request.length
+    if lengths and (len(lengths) > 1 or not _is_number(lengths[0])):
+        raise LocalProtocolError(f"Content-Length {quoted(', '.join(lengths))} is not one number")
+    if lengths and known is not None and int(lengths[0]) != known:
+        raise LocalProtocolError(f"Content-Length {lengths[0]} for a body of {known} bytes")
+    if lengths:
+        return b"Content-Length: %d\r\n" % int(lengths[0])
+    if known is None:
+        return b"Transfer-Encoding: chunked\r\n"
+    if known or request.method in _EMPTY_LENGTH:
+        return b"Content-Length: %d\r\n" % known
+    return b""
+
+
+def _rest(fields: Headers) -> bytes:
+    """The other field lines."""
+    rest = fields.copy()
+    for name in ("host", "content-length", "transfer-encoding"):
+        rest.pop(name, None)
+    if "te" in rest:
+        # RFC 9112, section 7.4: chunked is never named, and TE is listed in Connection.
+        if "chunked" in rest["te"].lower():
+            raise LocalProtocolError("TE: chunked is understood by all, and must not be sent")
+        if "te" not in rest.get("connection", "").lower():
+            rest.add("Connection", "TE")
+    return rest.block
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def outgoing(request: Request, head: bytes) -> bytes | OutgoingBody:
+    """What follows the head: nothing, the small body itself, or what sends it in pieces."""
+    body = request.body
+    if not body or (isinstance(body, bytes) and len(body) <= PIECE and not _is_chunked(head)):
+        return body  # type: ignore[return-value]
+    return OutgoingBody(request, head)
+
+
+class OutgoingBody:
+    """The bytes of a body that is sent piece by piece, each as it goes on the wire.
+
+    It keeps to what the head announces: a source that gives more or less than its length is a
+    `LocalProtocolError`, and the connection with half a request on it is closed.
+    """
+
+    def __init__(self, request: Request, head: bytes) -> None:
+        self._source = request.body
+        self._chunked = _is_chunked(head)
+        self._missing = 0 if self._chunked else _announced(head)
+
+    async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
+        """The pieces, framed."""
+        async for piece in _raw_pieces(self._source):
+            if self._chunked:
+                yield b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
+                continue
+            self._missing -= len(piece)
+            if self._missing < 0:
+                raise LocalProtocolError(
+                    f"the body is at least {-self._missing} bytes longer than its Content-Length"
+                )
+            yield piece
+        if self._chunked:
+            yield b"0\r\n\r\n"
+        elif self._missing:
+            raise LocalProtocolError(
+                f"the body ended {self._missing} bytes short of its Content-Length"
+            )
+
+
+def _is_chunked(head: bytes) -> bool:
+    return head.endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+
+def _announced(head: bytes) -> int:
+    match = re.search(rb"\r\nContent-Length: ([0-9]+)\r\n\r\n$", head)
+    return int(match[1]) if match else 0
+
+
+async def _raw_pieces(
+    source: bytes | Iterable[bytes] | AsyncIterable[bytes],
+) -> AsyncIterator[memoryview]:
+    """Pieces of any source, none of them empty (which would end a chunked body) or too large."""
+    if isinstance(source, bytes):
+        source = (source,)
+    if isinstance(source, AsyncIterable):
+        async for given in source:
+            for piece in _cut(given):
+                yield piece
+    else:
+        for given in source:
+            for piece in _cut(given):
+                yield piece
+
+
+def _cut(given: bytes) -> Iterator[memoryview]:
+    try:
+        view = memoryview(given).cast("B")
+    except TypeError:
+        raise LocalProtocolError(
+            f"the body gave {type(given).__name__}; expected pieces of bytes"
+        ) from None
+    for start in range(0, len(view), PIECE):
+        yield view[start : start + PIECE]

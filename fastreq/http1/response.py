@@ -1,0 +1,232 @@
+"""Bytes → the head of a response, its body, its end (RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from fastreq.errors import RemoteProtocolError, quoted
+from fastreq.http1.body import DIRECT, StreamedBody, WholeBody
+from fastreq.http1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader, body_reader
+from fastreq.messages import ResponseHead
+
+MAX_HEAD = 64 * 1024  # bytes of a head, those of the 1xx responses before it included
+MAX_FIELDS = 256
+MAX_INTERIM = 16  # 1xx responses before the final one
+USUAL_HEAD = 4096  # bytes that hold nearly every head
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_TEXT = rb"[\t\x20-\x7e\x80-\xff]"  # no control character but HTAB; NUL, bare CR, bare LF fail
+_HEAD = re.compile(
+    rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (%b*+))?\r\n((?:%b++:%b*+\r\n)*+)" % (_TEXT, _TOKEN, _TEXT)
+)
+_FIELD = re.compile(rb"%b+:%b*" % (_TOKEN, _TEXT))
+_BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r[^\n]")
+_LENGTH = re.compile(rb"[0-9]{1,19}")
+_KEEP_ALIVE_SECONDS = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})")
+
+
+class ResponseReader:
+    """Reads the response to one request: its head into `head`, its body into `body`."""
+
+    def __init__(self, method: str, body: WholeBody | StreamedBody) -> None:
+        self.method = method
+        self.body = body
+        self.head: ResponseHead | None = None
+        self.ended = False
+        self.interim = 0  # 1xx responses passed over
+        self._framing: BodyReader | None = None  # the state of the body
+        self._held = bytearray()  # the part of a head that has come
+        self._head_size = 0  # bytes of all heads so far
+
+    def receive(self, view: memoryview) -> int:
+        """Read from `view`; returns how many bytes of it belong to this response.
+
+        Raises:
+            RemoteProtocolError: it is no HTTP/1.1 response, or over a limit.
+            BodyTooLarge: the body is larger than its place.
+        """
+        used = 0
+        framing = self._framing
+        if framing is None:
+            used = self._receive_head(view)
+            framing = self._framing
+            if framing is None:
+                return used
+        if used < len(view) and not framing.ended:
+            used += framing.receive(view[used:] if used else view, self.body)
+        self.ended = framing.ended
+        return used
+
+    def receive_eof(self, clean: bool) -> None:
+        """The connection has ended; `clean` where it was closed, rather than cut.
+
+        Raises:
+            RemoteProtocolError: the response had not.
+        """
+        if self._framing is None:
+            raise RemoteProtocolError(
+                f"the connection ended in the middle of a response head: {quoted(self._held)}"
+            )
+        self._framing.receive_eof(clean)
+        self.ended = True
+
+    def window(self) -> memoryview | None:
+        """Where the next bytes may be received in place, if they may; see `filled()`."""
+        if isinstance(self._framing, LengthReader) and self._framing.remaining > DIRECT:
+            return self.body.window()
+        return None
+
+    def filled(self, count: int) -> None:
+        """So many bytes were received into the window."""
+        assert isinstance(self._framing, LengthReader) and isinstance(self.body, WholeBody)
+        self._framing.remaining -= count
+        self.body.filled(count)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any byte of a response has come."""
+        return self.head is not None or self._head_size > 0 or bool(self._held)
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the connection may carry another exchange (RFC 9112, section 9.3)."""
+        head = self.head
+        if head is None or isinstance(self._framing, CloseReader) or head.close:
+            return False
+        return head.minor_version > 0 or head.keep_alive
+
+    @property
+    def trailers(self) -> bytes:
+        """The trailer fields, each with its CRLF."""
+        return self._framing.trailers if isinstance(self._framing, ChunkedReader) else b""
+
+    def _receive_head(self, view: memoryview) -> int:
+        """Read up to the end of the final head, passing over 1xx responses (RFC 9110, 15.2)."""
+        used = 0
+        while self._framing is None:
+            taken, block = self._take_block(view[used:] if used else view)
+            used += taken
+            if block is None:
+                break
+            head = usual_head(block) if len(block) < USUAL_HEAD else parse_head(block)
+            if head.status >= 200:
+                self._begin_body(head)
+            else:
+                self._pass_over(head)
+        return used
+
+    def _take_block(self, view: memoryview) -> tuple[int, bytes | None]:
+        """Find a whole head; its bytes are given without the empty line that ends it."""
+        if not self._held:
+            start = bytes(view[:USUAL_HEAD])
+            end = start.find(b"\r\n\r\n")
+            if end >= 0:
+                self._count(end + 4)
+                return end + 4, start[: end + 2]
+        held = len(self._held)
+        self._held += view[: MAX_HEAD + 1]
+        end = self._held.find(b"\r\n\r\n", max(0, held - 3))
+        if end < 0:
+            self._count(len(self._held), so_far=True)
+            _check_begun(self._held, held)
+            return len(view), None
+        block = bytes(self._held[: end + 2])
+        self._held.clear()
+        self._count(end + 4)
+        return end + 4 - held, block
+
+    def _count(self, size: int, so_far: bool = False) -> None:
+        if self._head_size + size > MAX_HEAD:
+            raise RemoteProtocolError(f"the response head is larger than {MAX_HEAD} bytes")
+        if not so_far:
+            self._head_size += size
+
+    def _begin_body(self, head: ResponseHead) -> None:
+        framing = body_reader(self.method, head)
+        if isinstance(framing, LengthReader):
+            self.body.expect(framing.remaining)
+        self.head = head
+        self._framing = framing
+
+    def _pass_over(self, head: ResponseHead) -> None:
+        self.interim += 1
+        if head.status == 101:
+            raise RemoteProtocolError("101 Switching Protocols, though no Upgrade was asked for")
+        if self.interim > MAX_INTERIM:
+            raise RemoteProtocolError(f"more than {MAX_INTERIM} interim (1xx) responses")
+
+
+def parse_head(block: bytes) -> ResponseHead:
+    """Read a head: a status line and field lines, each with its CRLF (RFC 9112, 4 and 5).
+
+    Raises:
+        RemoteProtocolError: it is none, or says unclearly how its body ends.
+    """
+    match = _HEAD.fullmatch(block)
+    if match is None:
+        match = _HEAD.fullmatch(_unfold(block))
+    if match is None:
+        raise RemoteProtocolError(_what_is_wrong(block))
+    minor, status, reason, fields = match.groups()
+    if fields.count(b"\r\n") > MAX_FIELDS:
+        raise RemoteProtocolError(f"the response head has more than {MAX_FIELDS} fields")
+    # A minor version above ours is read as ours (RFC 9110, section 6.2).
+    head = ResponseHead(min(int(minor), 1), int(status), reason or b"", fields)
+    head.content_length = _content_length(head)
+    if codings := head.values(b"transfer-encoding"):
+        head.transfer_encoding = b", ".join(codings)
+    options = b",".join(head.values(b"connection")).replace(b" ", b"").split(b",")
+    head.close = b"close" in options
+    head.keep_alive = b"keep-alive" in options
+    if match := _KEEP_ALIVE_SECONDS.search(b",".join(head.values(b"keep-alive"))):
+        head.keep_alive_seconds = int(match[1])
+    head.content_encoding = tuple(v.decode("latin-1") for v in head.values(b"content-encoding"))
+    return head
+
+
+usual_head = lru_cache(maxsize=512)(parse_head)
+"""`parse_head`, for a server says the same head many times a second (benchmark: small, plain)."""
+
+
+def _content_length(head: ResponseHead) -> int | None:
+    """RFC 9112, section 6.3, rule 5: one number, or the same one repeated."""
+    values = head.values(b"content-length")
+    if not values:
+        return None
+    numbers = {number.strip(b" \t") for value in values for number in value.split(b",")}
+    number = numbers.pop()
+    if numbers or not _LENGTH.fullmatch(number):
+        raise RemoteProtocolError(f"Content-Length {quoted(b', '.join(values))} is not one number")
+    return int(number)
+
+
+def _unfold(block: bytes) -> bytes:
+    """Replace folded lines by spaces (RFC 9112, section 5.2), but not in framing fields."""
+    lines: list[bytes] = []
+    for line in block.split(b"\r\n"):
+        if line[:1] not in (b" ", b"\t"):
+            lines.append(line)
+        elif len(lines) < 2:  # section 2.2: white space before the first field
+            raise RemoteProtocolError("white space between the status line and the first field")
+        elif lines[-1].lower().startswith((b"content-length:", b"transfer-encoding:")):
+            raise RemoteProtocolError(f"a folded framing field: {quoted(lines[-1])}")
+        else:
+            lines[-1] = lines[-1].rstrip(b" \t") + b" " + line.strip(b" \t")
+    return b"\r\n".join(lines)
+
+
+def _check_begun(data: bytearray, known: int) -> None:
+    """Refuse at once what can no longer become a head; `known` bytes of it were checked before."""
+    if not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data)):
+        raise RemoteProtocolError(f"not an HTTP/1 response: {quoted(data)}")
+    if _BROKEN_LINE.search(data, max(0, known - 1)):
+        raise RemoteProtocolError(f"a line of the head does not end in CRLF: {quoted(data)}")
+
+
+def _what_is_wrong(block: bytes) -> str:
+    first, *lines = _unfold(block).split(b"\r\n")
+    if not _HEAD.fullmatch(first + b"\r\n"):
+        return f"not an HTTP/1 status line: {quoted(first)}"
+    wrong = next((line for line in lines if line and not _FIELD.fullmatch(line)), b"")
+    return f"not a header field: {quoted(wrong)}"

@@ -1,0 +1,396 @@
+"""Requests and responses."""
+
+from __future__ import annotations
+
+import codecs
+import json as json_codec
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
+
+from fastreq.content.reading import DecodedStream, Stream, lines, once, resized
+from fastreq.errors import HTTPStatusError, StreamConsumed
+from fastreq.headers import Headers, HeaderTypes
+from fastreq.options import SendOptions
+from fastreq.url import URL, parse_url
+
+BodyTypes: TypeAlias = bytes | bytearray | memoryview | str | Iterable[bytes] | AsyncIterable[bytes]
+
+
+class Timings(NamedTuple):
+    """How long each phase took, in seconds; 0.0 where it did not take place."""
+
+    queue: float = 0.0
+    dns: float = 0.0
+    connect: float = 0.0
+    tls: float = 0.0
+    ttfb: float = 0.0
+    body: float = 0.0
+    total: float = 0.0
+
+
+class Request:
+    """What is asked of a server."""
+
+    def __init__(
+        self,
+        method: str,
+        url: URL,
+        fields: Headers,
+        body: bytes | Iterable[bytes] | AsyncIterable[bytes] = b"",
+        length: int | None = None,
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.fields = fields  # not to be changed here: see `headers`
+        self.body = body  # as it is sent: bytes, or what gives them piece by piece
+        self.length = length  # of a body that is not bytes, where it is known
+        self.options: SendOptions | None = None  # None: all as the client has it
+        self._own = False  # the fields are this request's alone
+
+    @property
+    def headers(self) -> Headers:
+        """The fields that are sent, beside Host and those that frame the body."""
+        if not self._own:
+            self.fields = self.fields.copy()
+            self._own = True
+        return self.fields
+
+    @property
+    def content(self) -> bytes:
+        """The body; `StreamConsumed` where it is a stream, of which nothing is kept."""
+        if not isinstance(self.body, bytes):
+            raise StreamConsumed("the body of this request is a stream; nothing of it is kept")
+        return self.body
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.url.given}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        body = self.body if isinstance(self.body, bytes) else b""
+        return {**self.__dict__, "body": body}
+
+
+class ResponseHead:
+    """The head of a response: read once, looked at for the fields that matter, never changed."""
+
+    __slots__ = (
+        "close",
+        "content_encoding",
+        "content_length",
+        "fields",
+        "keep_alive",
+        "keep_alive_seconds",
+        "lowered",
+        "minor_version",
+        "reason",
+        "status",
+        "transfer_encoding",
+    )
+
+    def __init__(self, minor_version: int, status: int, reason: bytes, fields: bytes) -> None:
+        self.minor_version = minor_version
+        self.status = status
+        self.reason = reason
+        self.fields = fields  # the lines, each with its CRLF
+        self.lowered = b"\r\n" + fields.lower()  # so that a look-up is one search
+        # What the framing of the message and the fate of its connection hang on;
+        # http1.response fills them in.
+        self.content_length: int | None = None
+        self.transfer_encoding: bytes | None = None
+        self.content_encoding: tuple[str, ...] = ()  # as the field lines have it
+        self.close = False
+        self.keep_alive = False
+        self.keep_alive_seconds: int | None = None
+
+    def has(self, name: bytes) -> bool:
+        """Whether there is a field of this name (in lower case)."""
+        return b"\r\n" + name + b":" in self.lowered
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all fields of this name (in lower case), themselves in lower case."""
+        values = []
+        start = self.lowered.find(b"\r\n" + name + b":")
+        while start >= 0:
+            start += len(name) + 3
+            end = self.lowered.index(b"\r\n", start)
+            values.append(self.lowered[start:end].strip(b" \t"))
+            start = self.lowered.find(b"\r\n" + name + b":", end)
+        return values
+
+    @property
+    def http_version(self) -> str:
+        """ "HTTP/1.0" or "HTTP/1.1"."""
+        return f"HTTP/1.{self.minor_version}"
+
+
+class Course(Protocol):
+    """What an exchange knows of its own course, as a `Response` asks for it."""
+
+    @property
+    def remote_address(self) -> Any: ...
+    @property
+    def trailers(self) -> bytes: ...
+    def timings(self) -> Timings: ...
+
+
+class _Past(NamedTuple):
+    """The course of an exchange that is over, or never was."""
+
+    remote_address: Any = ""
+    trailers: bytes = b""
+    measured: Timings = Timings()
+
+    def timings(self) -> Timings:
+        return self.measured
+
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';]+)""", re.IGNORECASE)
+_REASONS = {int(status): status.phrase for status in HTTPStatus}
+_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+class Response:
+    """What the server answered.
+
+    The seed's names (`status`, `status_message`, `body`) come first; httpx's are aliases. One may
+    be made by hand, to stand for a server's: `Response(200, json={"ok": True})`.
+
+    Attributes:
+        status: the status code.
+        request: the request that this answers.
+        history: the responses that redirected here, oldest first.
+        attempts: how many times the request was tried.
+    """
+
+    _body: bytes | None  # decoded, and whole
+
+    def __init__(
+        self,
+        status: int = 200,
+        *,
+        headers: HeaderTypes | None = None,
+        content: bytes | str = b"",
+        json: Any = None,
+        request: Request | None = None,
+    ) -> None:
+        fields = Headers(headers)
+        if json is not None:
+            content = json_codec.dumps(json)
+            fields.setdefault("Content-Type", "application/json")
+        body = content.encode() if isinstance(content, str) else content
+        reason = _REASONS.get(status, "").encode()
+        head = ResponseHead(1, status, reason, fields.block)
+        self._fill(request or Request("GET", parse_url("http://localhost/"), Headers()), head, _Past())
+        self._body = bytes(body)
+
+    @classmethod
+    def received(
+        cls, request: Request, head: ResponseHead, course: Course, body: bytes | None = None
+    ) -> Self:
+        """A response from the wire; without a `body`, `attach()` one that is to be read."""
+        response = cls.__new__(cls)
+        response._fill(request, head, course)
+        response._body = body
+        return response
+
+    def _fill(self, request: Request, head: ResponseHead, course: Course) -> None:
+        self.status = head.status
+        self.request = request
+        self.history: list[Response] = []
+        self.attempts = 1
+        self._head = head
+        self._course = course
+        self._stream: DecodedStream | None = None
+        self._headers: Headers | None = None  # made when somebody asks
+        self._encoding: str | None = None
+
+    def attach(self, stream: Stream, max_body: int | None) -> None:
+        """Let the body be read from `stream`; `aread()` holds at most `max_body` bytes of it."""
+        self._stream = DecodedStream(stream, self._head.content_encoding, max_body)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.status_message}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        course = _Past(self.remote_address, self._course.trailers, self.timings)
+        return {**self.__dict__, "_course": course, "_stream": None}
+
+    # ---- the head
+
+    @property
+    def status_message(self) -> str:
+        """The reason phrase, such as "OK"; it may be empty."""
+        return self._head.reason.decode("latin-1")
+
+    @property
+    def status_code(self) -> int:
+        """`status`, as httpx and requests spell it."""
+        return self.status
+
+    @property
+    def reason_phrase(self) -> str:
+        """`status_message`, as httpx spells it."""
+        return self.status_message
+
+    @property
+    def http_version(self) -> str:
+        """ "HTTP/1.1" or "HTTP/1.0"."""
+        return self._head.http_version
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields; trailers are kept apart."""
+        if self._headers is None:
+            self._headers = Headers.received(self._head.fields)
+        return self._headers
+
+    @property
+    def url(self) -> URL:
+        """Where this came from: after redirects, the last URL."""
+        return self.request.url
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status < 400
+
+    @property
+    def remote_address(self) -> Any:
+        """(address, port) of the peer, or the path of its socket."""
+        return self._course.remote_address
+
+    @property
+    def timings(self) -> Timings:
+        """How long each phase took, in seconds."""
+        return self._course.timings()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the call to the last byte of the body."""
+        return self.timings.total
+
+    @property
+    def trailers(self) -> Headers:
+        """The trailer fields of a chunked body; empty until it has been read."""
+        return Headers.received(self._course.trailers)
+
+    def raise_for_status(self) -> Self:
+        """Give this response back, if its status is below 400.
+
+        Raises:
+            HTTPStatusError: it is 400 or above; the error has this `response`.
+        """
+        if self.ok:
+            return self
+        start = f": {self.text[:200]}" if self._body else ""
+        error = HTTPStatusError(
+            f"{self.status} {self.status_message} for {self.request.method} "
+            f"{self.url.redacted}{start}"
+        )
+        error.request = self.request
+        error.response = self
+        error.attempts = self.attempts
+        raise error
+
+    # ---- the body
+
+    @property
+    def body(self) -> bytes:
+        """The whole body, decoded.
+
+        Raises:
+            StreamConsumed: this response streams, and its body was not read by `aread()`.
+        """
+        if self._body is None:
+            raise StreamConsumed(
+                "the body of this response is a stream: `await response.aread()`, or "
+                "`async for chunk in response.iter_bytes()`"
+            )
+        return self._body
+
+    @property
+    def content(self) -> bytes:
+        """`body`, as httpx and requests spell it."""
+        return self.body
+
+    @property
+    def encoding(self) -> str:
+        """The charset of `text`: a byte order mark, the Content-Type's charset, else UTF-8."""
+        if self._encoding is None:
+            self._encoding = self._find_encoding()
+        return self._encoding
+
+    @encoding.setter
+    def encoding(self, name: str) -> None:
+        self._encoding = name
+
+    def _find_encoding(self) -> str:
+        for mark, name in _BOMS:
+            if self._body and self._body.startswith(mark):
+                return name
+        match = _CHARSET.search(self.headers.get("Content-Type", ""))
+        try:
+            return codecs.lookup(match[1]).name if match else "utf-8"
+        except LookupError:
+            return "utf-8"
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is not in its charset becomes U+FFFD."""
+        return self.body.decode(self.encoding, "replace")
+
+    def json(self, *, loads: Callable[[bytes], Any] | None = None) -> Any:
+        """The body, read as JSON by `loads` (any function of bytes).
+
+        Raises:
+            ValueError: it is no JSON.
+        """
+        return (loads or json_codec.loads)(self.body)
+
+    async def aread(self) -> bytes:
+        """Read what is left of the body, and keep it as `body`.
+
+        Raises:
+            StreamConsumed: some of it was read or dropped before.
+            BodyTooLarge: it is more than the client's `max_body`.
+        """
+        if self._body is None:
+            self._body = await self._opened().whole()
+        return self._body
+
+    async def iter_raw(self) -> AsyncIterator[bytes]:
+        """The body as it was sent, neither decoded nor kept."""
+        stream = self._opened().undecoded()
+        while piece := await stream.read():
+            yield piece
+
+    async def iter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """The decoded body as it comes; `chunk_size` asks for pieces of just so many bytes."""
+        pieces = self.pieces()
+        async for piece in pieces if chunk_size is None else resized(pieces, chunk_size):
+            yield piece
+
+    async def iter_lines(self) -> AsyncIterator[str]:
+        """The lines of the body as they come, without their ends (CRLF, LF or CR)."""
+        async for line in lines(self.pieces(), self.encoding):
+            yield line
+
+    aiter_bytes = iter_bytes
+    aiter_raw = iter_raw
+    aiter_lines = iter_lines
+
+    async def aclose(self) -> None:
+        """Drop what was not read of the body; its connection is closed, unless all was read."""
+        if self._stream is not None:
+            await self._stream.aclose()
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The decoded body as it comes; dropping the iterator drops the rest of the body."""
+        return once(self._body) if self._body is not None else self._opened()
+
+    def _opened(self) -> DecodedStream:
+        if self._stream is None:
+            raise StreamConsumed("the body of this response is not there to be read")
+        return self._stream

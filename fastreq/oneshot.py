@@ -1,0 +1,67 @@
+"""One request with a client of its own: `await fastreq.get(url)`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from fastreq.client import Client, URLTypes
+from fastreq.messages import Response
+
+_OF_CLIENT = frozenset(inspect.signature(Client).parameters) - frozenset(
+    inspect.signature(Client.request).parameters
+)
+
+
+async def request(method: str, url: URLTypes, **options: Any) -> Response:
+    """Send one request with a client of its own, which is closed afterwards.
+
+    Takes the options of `Client()` and of `Client.request()`. For more than one request, a
+    `Client` keeps its connections.
+
+    Raises:
+        FastreqError: as `Client.request()`.
+    """
+    of_client = {name: options.pop(name) for name in _OF_CLIENT & options.keys()}
+    async with Client(**of_client) as client:
+        return await client.request(method, url, **options)
+
+
+async def get(url: URLTypes, **options: Any) -> Response:
+    """`request("GET", ...)`."""
+    return await request("GET", url, **options)
+
+
+async def head(url: URLTypes, **options: Any) -> Response:
+    """`request("HEAD", ...)`."""
+    return await request("HEAD", url, **options)
+
+
+async def options(url: URLTypes, **options: Any) -> Response:
+    """`request("OPTIONS", ...)`."""
+    return await request("OPTIONS", url, **options)
+
+
+async def delete(url: URLTypes, **options: Any) -> Response:
+    """`request("DELETE", ...)`."""
+    return await request("DELETE", url, **options)
+
+
+async def post(url: URLTypes, **options: Any) -> Response:
+    """`request("POST", ...)`."""
+    return await request("POST", url, **options)
+
+
+async def put(url: URLTypes, **options: Any) -> Response:
+    """`request("PUT", ...)`."""
+    return await request("PUT", url, **options)
+
+
+async def patch(url: URLTypes, **options: Any) -> Response:
+    """`request("PATCH", ...)`."""
+    return await request("PATCH", url, **options)
+
+
+async def query(url: URLTypes, **options: Any) -> Response:
+    """`request("QUERY", ...)`."""
+    return await request("QUERY", url, **options)

@@ -1,0 +1,337 @@
+"""Leases per host: which connection carries which request, and who has to wait.
+
+The pool knows no sockets. A *slot* is the right to have a connection open; whoever holds a lease
+or is opening a connection holds a slot, and so does every idle connection. Slots, connections and
+waiters move in `_pass_on()` alone, in one step, so that cancelling can lose none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from time import monotonic
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from fastreq.deadline import NEVER, Deadlines
+from fastreq.errors import ClientClosed, PoolTimeout
+from fastreq.options import Limits
+
+
+class Connection(Protocol):
+    """What the pool needs to know of a connection."""
+
+    host: Any
+    retire_at: float
+
+    def is_usable(self, now: float) -> bool: ...
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class OriginStats(NamedTuple):
+    """The connections of one origin."""
+
+    open: int  # opened, or being opened
+    leased: int
+    idle: int
+    waiting: int  # requests in line
+    opened: int  # connections, since the origin's first
+    reused: int  # leases of a connection that had carried another request
+
+
+class PoolStats(dict[str, OriginStats]):
+    """Per origin, what `Client.stats()` gives: `stats["https://example.com"].idle`."""
+
+    @property
+    def total(self) -> OriginStats:
+        """The sum over all origins."""
+        return OriginStats(*(sum(column) for column in zip(OriginStats(*[0] * 6), *self.values())))
+
+
+class Host(Generic[C]):
+    """The connections of one key, and the requests that wait for one."""
+
+    __slots__ = ("idle", "key", "opened", "reused", "slots", "waiters")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.slots = 0
+        self.idle: dict[C, None] = {}  # newest last
+        self.waiters: dict[Waiter[C], None] = {}  # in line
+        self.opened = 0
+        self.reused = 0
+
+    def __repr__(self) -> str:
+        return f"<Host {self.key} slots={self.slots} idle={len(self.idle)}>"
+
+    def first_waiter(self) -> Waiter[C] | None:
+        """Whoever has waited longest; those who were cancelled, or late, are struck off."""
+        while self.waiters:
+            waiter = next(iter(self.waiters))
+            if not waiter.future.done():
+                return waiter
+            del self.waiters[waiter]
+        return None
+
+
+class Waiter(Generic[C]):
+    """A request in line: it is given a connection, or None, the right to open one."""
+
+    __slots__ = ("due", "future", "since", "timeout")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
+        self.future: asyncio.Future[C | None] = loop.create_future()
+        self.since = monotonic()
+        self.timeout = timeout
+        self.due = NEVER if timeout is None else self.since + timeout
+
+    def check(self, now: float, late: float) -> float:
+        """Leave the line when it took too long."""
+        if now < self.due:
+            return self.due
+        if not self.future.done():
+            text = f"no connection came free within {self.timeout} s; Timeout(pool=...) moves it"
+            if late:
+                text += f" (the event loop was blocked for {late:.1f} s: look there first)"
+            self.future.set_exception(PoolTimeout(text).at("pool"))
+        return NEVER
+
+
+class Pool(Generic[C]):
+    """The connections of a client on one loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, deadlines: Deadlines
+    ) -> None:
+        self.limits = limits
+        self._loop = loop
+        self._deadlines = deadlines
+        self._per_host = limits.max_per_host or NEVER
+        self._total = limits.max_connections or NEVER
+        self._most_idle = NEVER if limits.max_keepalive is None else limits.max_keepalive
+        self._hosts: dict[Hashable, Host[C]] = {}
+        self._slots = 0
+        self._idle: dict[C, None] = {}  # of all hosts, newest last
+        # Hosts with waiters that only the limit in all keeps waiting; served in turn.
+        self._starved: dict[Host[C], None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Pool leased={self._slots - len(self._idle)} idle={len(self._idle)}>"
+
+    # ---- leasing
+
+    def take(self, key: Hashable) -> C | None:
+        """Lease an idle connection, the newest, if there is one; nothing is awaited."""
+        host = self._hosts.get(key)
+        if host is not None and host.idle:
+            now = monotonic()
+            while host.idle:
+                connection, _ = host.idle.popitem()
+                del self._idle[connection]
+                if connection.is_usable(now):
+                    host.reused += 1
+                    return connection
+                connection.close()
+                self._pass_on(host, None)
+        return None
+
+    async def lease(
+        self,
+        key: Hashable,
+        connect: Callable[[], Awaitable[C]],
+        *,
+        timeout: float | None = None,
+        fresh: bool = False,
+    ) -> C:
+        """Lease a connection: an idle one, or a new one, once there is a slot for it.
+
+        Cancelling leaves the line, or passes on what was just given.
+
+        Args:
+            key: what makes two connections interchangeable.
+            connect: opens a connection.
+            timeout: seconds in line.
+            fresh: an idle connection will not do.
+
+        Raises:
+            PoolTimeout: nothing came free in time.
+            ConnectError: whatever `connect` raises.
+        """
+        connection = None if fresh else self.take(key)
+        if connection is not None:
+            return connection
+        host = self._hosts.get(key) or self._hosts.setdefault(key, Host(key))
+        if not self._take_slot(host):
+            connection = await self._wait(host, timeout, first=fresh)
+            if connection is not None and not fresh and connection.is_usable(monotonic()):
+                host.reused += 1
+                return connection
+            if connection is not None:
+                connection.close()
+        return await self._open(host, connect)
+
+    async def _open(self, host: Host[C], connect: Callable[[], Awaitable[C]]) -> C:
+        """Open a connection on a slot that is ours."""
+        try:
+            connection = await connect()
+        except BaseException:
+            self._pass_on(host, None)
+            raise
+        host.opened += 1
+        connection.host = host
+        if self.limits.max_age is not None:
+            # Jitter, so that what was opened together does not go together.
+            connection.retire_at = monotonic() + self.limits.max_age * random.uniform(0.9, 1)
+        return connection
+
+    def _take_slot(self, host: Host[C]) -> bool:
+        """Take the right to open a connection, if need be from the oldest idle one elsewhere."""
+        if host.first_waiter() is not None:
+            return False
+        oldest = None
+        if host.slots >= self._per_host or self._slots >= self._total:
+            # One of ours is idle only where we want none of those.
+            oldest = next(iter(host.idle if host.slots >= self._per_host else self._idle), None)
+            if oldest is None:
+                return False
+        host.slots += 1
+        self._slots += 1
+        if oldest is not None:
+            self.lose(oldest)
+            oldest.close()
+        return True
+
+    async def _wait(self, host: Host[C], timeout: float | None, first: bool) -> C | None:
+        """Stand in line."""
+        waiter: Waiter[C] = Waiter(self._loop, timeout)
+        if first:  # it has been in line before
+            host.waiters = {waiter: None, **host.waiters}
+        else:
+            host.waiters[waiter] = None
+        self._note_starved(host)
+        if waiter.due < NEVER:
+            self._deadlines.watch(waiter)
+        try:
+            return await waiter.future
+        except BaseException:
+            given = waiter.future.done() and not waiter.future.cancelled()
+            if given and waiter.future.exception() is None:
+                self._pass_on(host, waiter.future.result())  # but nobody will use it
+            host.waiters.pop(waiter, None)
+            self._tidy(host)
+            raise
+        finally:
+            if timeout is not None:
+                self._deadlines.forget(waiter)
+
+    # ---- giving back
+
+    def give_back(self, connection: C, reusable: bool) -> None:
+        """End a lease."""
+        self._pass_on(connection.host, connection if reusable else None)
+
+    def lose(self, connection: C) -> None:
+        """Forget an idle connection; one that is leased is given back by its holder."""
+        if connection in self._idle:
+            del self._idle[connection]
+            del connection.host.idle[connection]
+            self._pass_on(connection.host, None)
+
+    def _pass_on(self, host: Host[C], connection: C | None) -> None:
+        """Give a connection, or its slot, to the next in line; else let it rest, or go."""
+        waiter = host.first_waiter()
+        starved = self._first_starved()
+        if starved is not None and starved is not host:
+            other = starved.first_waiter()
+            if other is not None and (waiter is None or other.since < waiter.since):
+                self._move_slot(host, connection, starved, other)
+                return
+        if waiter is not None:
+            self._serve(host, waiter, connection)
+        elif connection is None:
+            self._free_slot(host)
+        else:
+            host.idle[connection] = None
+            self._idle[connection] = None
+            if len(self._idle) > self._most_idle:
+                oldest = next(iter(self._idle))
+                self.lose(oldest)
+                oldest.close()
+
+    def _serve(self, host: Host[C], waiter: Waiter[C], connection: C | None) -> None:
+        """Give a waiter what it waits for."""
+        del host.waiters[waiter]
+        self._note_starved(host)
+        waiter.future.set_result(connection)
+
+    def _move_slot(
+        self, host: Host[C], connection: C | None, starved: Host[C], waiter: Waiter[C]
+    ) -> None:
+        """Give a slot to another host, whose turn it is."""
+        if connection is not None:
+            connection.close()
+        host.slots -= 1
+        starved.slots += 1
+        self._serve(starved, waiter, None)
+        self._note_starved(host)
+        self._tidy(host)
+
+    def _free_slot(self, host: Host[C]) -> None:
+        host.slots -= 1
+        self._slots -= 1
+        self._tidy(host)
+
+    def _first_starved(self) -> Host[C] | None:
+        """The host whose turn it is to be given a slot of another."""
+        while self._starved:
+            host = next(iter(self._starved))
+            if host.first_waiter() is not None:
+                return host
+            del self._starved[host]
+        return None
+
+    def _note_starved(self, host: Host[C]) -> None:
+        """Put a host at the end of those that wait for a slot of others, or strike it off."""
+        self._starved.pop(host, None)
+        if host.waiters and host.slots < self._per_host:
+            self._starved[host] = None
+
+    def _tidy(self, host: Host[C]) -> None:
+        """Forget a host that has nothing, so that a crawl of a million does not pile up."""
+        if not host.waiters:
+            self._starved.pop(host, None)
+            if not host.slots and self._hosts.get(host.key) is host:
+                del self._hosts[host.key]
+
+    def close(self) -> None:
+        """Close what is idle, and send everybody in line away."""
+        for connection in tuple(self._idle):
+            self.lose(connection)
+            connection.close()
+        for host in tuple(self._hosts.values()):
+            for waiter in host.waiters:
+                if not waiter.future.done():
+                    waiter.future.set_exception(
+                        ClientClosed("the client was closed while the request was in line")
+                    )
+
+    # ---- looking
+
+    def stats(self) -> PoolStats:
+        """How many connections each host has, and what for."""
+        return PoolStats(
+            {
+                str(host.key): OriginStats(
+                    open=host.slots,
+                    leased=host.slots - len(host.idle),
+                    idle=len(host.idle),
+                    waiting=len(host.waiters),
+                    opened=host.opened,
+                    reused=host.reused,
+                )
+                for host in self._hosts.values()
+            }
+        )

@@ -1,0 +1,555 @@
+"""One connection: an asyncio transport on one side, HTTP/1.1 on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import ssl
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Protocol, cast
+
+from fastreq.deadline import NEVER, Deadlines
+from fastreq.errors import (
+    FastreqError,
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    TimeoutException,
+    TotalTimeout,
+    WriteError,
+    WriteTimeout,
+)
+from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.http1.request import PIECE, OutgoingBody
+from fastreq.http1.response import ResponseReader
+from fastreq.messages import ResponseHead, Timings
+from fastreq.tls import take_rest
+
+RECEIVE_SIZE = 256 * 1024
+"""Bytes that one read may bring; the buffer is shared by the connections of a loop."""
+
+HIGH_WATER = 256 * 1024  # bytes of a stream that nobody has read: reading pauses
+LOW_WATER = 64 * 1024  # ... until so few are left
+
+SETTLED = 0.001
+"""Seconds of idleness after which the socket is asked, before a lease, whether it has gone bad."""
+
+
+class Owner(Protocol):
+    """Whose connections they are: the pool."""
+
+    def give_back(self, connection: HTTPProtocol, reusable: bool) -> None:
+        """The lease has ended."""
+        ...
+
+    def lose(self, connection: HTTPProtocol) -> None:
+        """An idle connection cannot be used any more."""
+        ...
+
+
+class Exchange(ResponseReader):
+    """One request and its response: what is read of it, and when.
+
+    A `Response` keeps it for its numbers; where the response streams, it is the stream.
+    """
+
+    def __init__(
+        self, method: str, body: WholeBody | StreamedBody, read: float, write: float
+    ) -> None:
+        ResponseReader.__init__(self, method, body)
+        self.connection: HTTPProtocol | None = None  # while the exchange is under way
+        self.error: FastreqError | None = None
+        self.streams = type(body) is StreamedBody
+        self.written = False  # some of the request may have left
+        self.sent = False  # all of it has
+        # Seconds of silence that are borne, and the moment when it must all be over.
+        self.read_timeout = read
+        self.write_timeout = write
+        self.total_due = NEVER
+        # The course of it, as monotonic() had it.
+        self.queued = 0.0  # seconds
+        self.opened: tuple[float, float, float] | None = None  # DNS, TCP, TLS; None: reused
+        self.started = 0.0
+        self.sent_at = 0.0
+        self.first_byte_at = 0.0
+        self.ended_at = 0.0
+        self.remote_address: Any = ""
+
+    @property
+    def final_head(self) -> ResponseHead:
+        """The head of the response, which is here once `carry()` has returned."""
+        if self.head is None:
+            raise RemoteProtocolError("the exchange ended without a response")
+        return self.head
+
+    def renewed(self) -> Exchange:
+        """The same, for another attempt; nothing has been read into the body yet."""
+        again = Exchange(self.method, self.body, self.read_timeout, self.write_timeout)
+        again.started, again.queued, again.total_due = self.started, self.queued, self.total_due
+        return again
+
+    def timings(self) -> Timings:
+        """How long each phase took."""
+        dns, connect, tls = self.opened or (0.0, 0.0, 0.0)
+        ended = self.ended_at or monotonic()
+        heard = self.first_byte_at or ended
+        return Timings(
+            self.queued, dns, connect, tls, heard - self.sent_at, ended - heard, ended - self.started
+        )
+
+    async def read(self) -> bytes:
+        """The next piece of a body that streams; b"" at its end.
+
+        Cancelling a read loses nothing.
+
+        Raises:
+            ReadError, ReadTimeout, TotalTimeout, RemoteProtocolError: the rest does not come.
+        """
+        body = cast(StreamedBody, self.body)
+        while not body.pieces:
+            if self.error is not None:
+                raise self.error
+            if self.connection is None:
+                return b""
+            await self.connection.wait_for_body(self)
+        piece = body.take()
+        if self.connection is not None:
+            self.connection.body_taken(body)
+        return piece
+
+    def drop(self) -> None:
+        """Want no more, from whichever thread, for it may be the garbage collector who says so."""
+        if self.connection is not None:
+            self.connection.call(self._abandon)
+
+    async def aclose(self) -> None:
+        """Want no more; what was not read is gone, and its connection with it."""
+        connection = self.connection
+        cast(StreamedBody, self.body).drop()
+        self._abandon()
+        if connection is not None:
+            await connection.wait_closed()
+
+    def _abandon(self) -> None:
+        if self.connection is not None:
+            self.connection.abandon(self)
+
+
+class HTTPProtocol(asyncio.BufferedProtocol):
+    """A connection that carries one exchange at a time.
+
+    Idle, leased or closed: `_exchange` is what it carries, and while there is none, any byte or
+    the end of the stream closes it. The pool is told when a lease ends, and when an idle
+    connection is lost.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        buffer: memoryview,
+        deadlines: Deadlines,
+        owner: Owner,
+    ) -> None:
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.host: Any = None  # the pool's; see pool.py
+        self.due = NEVER
+        self.is_closed = False
+        self.reused = False
+        self.name = ""  # of the origin, in error texts
+        self.opened: tuple[float, float, float] = (0.0, 0.0, 0.0)  # seconds of DNS, TCP, TLS
+        self.remote_address: Any = ""
+        self.idle_until = NEVER
+        self.retire_at = NEVER
+        self.keepalive_expiry = NEVER
+        self._loop = loop
+        self._buffer = buffer  # shared: whatever is in it must be taken before we return
+        self._window = buffer  # where the next bytes go: the buffer, or the place of a body
+        self._deadlines = deadlines
+        self._owner = owner
+        self._exchange: Exchange | None = None
+        self._waiter: asyncio.Future[None] | None = None  # the task that waits for the exchange
+        self._silent_since = NEVER  # since when the peer owes us something
+        self._idle_since = 0.0
+        self._write_paused = False
+        self._read_paused = False
+        self._tls: ssl.SSLObject | None = None
+        self._poll: select.poll | None = None
+        self._lost: asyncio.Future[None] = loop.create_future()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "leased" if self._exchange else "idle"
+        return f"<HTTPProtocol {state} {self.remote_address}>"
+
+    # ---- what the client does with it
+
+    async def carry(self, exchange: Exchange, head: bytes, body: bytes | OutgoingBody) -> None:
+        """Send a request, and read its response: all of it, or the head of one that streams.
+
+        Cancelling, as any error, closes the connection. The lease ends with the last byte of the
+        response, or with the connection.
+
+        Raises:
+            ReadError, WriteError, ReadTimeout, WriteTimeout, TotalTimeout: it did not come.
+            RemoteProtocolError: what came is not HTTP.
+            LocalProtocolError: the body is not as long as it was said to be.
+        """
+        self._begin(exchange)
+        try:
+            if self.is_closed:
+                raise WriteError(f"{self._where()} closed the connection before the request")
+            if not body:
+                exchange.written = exchange.sent = True
+                self.transport.write(head)
+            else:
+                await self._send(exchange, head, body)
+            while not exchange.ended and (exchange.head is None or not exchange.streams):
+                if exchange.error is not None:
+                    raise exchange.error
+                self._waiter = waiter = self._loop.create_future()
+                await waiter
+        except BaseException:
+            self.abandon(exchange)
+            raise
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        exchange.connection = self
+        exchange.remote_address = self.remote_address
+        exchange.sent_at = self._silent_since = now = monotonic()
+        self.due = due = min(now + exchange.read_timeout, exchange.total_due)
+        if due < self._deadlines.next:
+            self._deadlines.moved_up(due)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Close the connection, if the exchange is still under way on it."""
+        if self._exchange is exchange:
+            self._end(exchange, reusable=False)
+
+    def call(self, what: Callable[[], None]) -> None:
+        """Call something in the thread of the loop, unless that is gone."""
+        if asyncio._get_running_loop() is self._loop:
+            what()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(what)
+
+    async def wait_for_body(self, exchange: Exchange) -> None:
+        """Wait until there is more of a body that streams, or its end, or an error."""
+        await self._wait_for_peer(exchange.read_timeout, exchange.total_due)
+
+    def body_taken(self, body: StreamedBody) -> None:
+        """A reader has taken a piece of the body."""
+        if self._read_paused and body.size <= LOW_WATER:
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    def is_usable(self, now: float) -> bool:
+        """Whether an idle connection can carry another exchange."""
+        if self.is_closed or now >= self.idle_until or now >= self.retire_at:
+            return False
+        return now - self._idle_since < SETTLED or not self._is_readable()
+
+    def close(self) -> None:
+        """Close an idle connection, with TLS's closure alert where it has one."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once, and read no more of it."""
+        self.is_closed = True
+        self.transport.abort()
+
+    def close_for(self, reason: type[FastreqError]) -> asyncio.Future[None]:
+        """Close, because the client is closed; the future is done when the socket is gone."""
+        if self._exchange is not None:
+            self._fail(self._exchange, reason("the client was closed during the request"))
+        self.close()
+        return self._lost
+
+    def when_lost(self, call: Callable[[HTTPProtocol], None]) -> None:
+        """Have `call` called once the socket is gone."""
+        self._lost.add_done_callback(lambda _: call(self))
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport has let go of its socket."""
+        await asyncio.wait([self._lost])
+
+    # ---- sending
+
+    async def _send(self, exchange: Exchange, head: bytes, body: bytes | OutgoingBody) -> None:
+        exchange.written = True
+        if isinstance(body, bytes):
+            self.transport.writelines([head, body])
+        else:
+            self.transport.write(head)
+            self._silent_since = NEVER  # it is we who owe the peer something
+            async with contextlib.aclosing(body.pieces()) as pieces:
+                async for piece in pieces:
+                    if self._write_paused:
+                        await self._drain(exchange)
+                    if exchange.error is not None or _answered_early(exchange):
+                        return
+                    self.transport.write(piece)
+        await self._drain(exchange)
+        exchange.sent = True
+        self._silent_since = monotonic()
+
+    async def _drain(self, exchange: Exchange) -> None:
+        """Wait until the transport's buffer has room, the peer has answered, or failed."""
+        while self._write_paused and exchange.error is None and not _answered_early(exchange):
+            await self._wait_for_peer(exchange.write_timeout, exchange.total_due)
+
+    async def _wait_for_peer(self, patience: float, total_due: float) -> None:
+        """Wait for whatever the peer does next, and no longer than so many seconds."""
+        self._silent_since = now = monotonic()
+        self.due = min(now + patience, total_due)
+        self._deadlines.moved_up(self.due)
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._silent_since = NEVER
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # ---- the end of an exchange
+
+    def _end(self, exchange: Exchange, reusable: bool) -> None:
+        """End the lease: the connection goes back to be used again, or is closed."""
+        self._exchange = exchange.connection = None
+        self._silent_since = NEVER
+        if reusable:
+            self._rest(exchange)
+        else:
+            self._window = self._buffer
+            if exchange.ended and not self._read_paused:
+                self.close()
+            else:
+                self.abort()
+        self._owner.give_back(self, reusable)
+
+    def _rest(self, exchange: Exchange) -> None:
+        """Become idle, until the earliest of the times at which that has to end."""
+        self.reused = True
+        if self._read_paused:
+            self._read_paused = False
+            self.transport.resume_reading()
+        self._idle_since = exchange.ended_at
+        self.idle_until = self.due = exchange.ended_at + self._kept_seconds(exchange)
+        if self.due < self._deadlines.next:
+            self._deadlines.moved_up(self.due)
+
+    def _kept_seconds(self, exchange: Exchange) -> float:
+        """How long to stay idle: the server closes at its hint, so be gone before (TRUST, 5)."""
+        hint = exchange.head.keep_alive_seconds if exchange.head is not None else None
+        return self.keepalive_expiry if hint is None else min(self.keepalive_expiry, hint - 2)
+
+    def _fail(self, exchange: Exchange, error: FastreqError) -> None:
+        """End the exchange with an error, which its caller meets when it looks."""
+        exchange.error = error
+        exchange.ended_at = monotonic()
+        error.phase = error.phase or self._phase(exchange)
+        self._end(exchange, reusable=False)
+        self._wake()
+
+    # ---- what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Plain TCP, or a Unix socket, is connected."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=PIECE)
+
+    def secured(self, transport: asyncio.Transport) -> None:
+        """The TLS transport that stands before the plain one from now on."""
+        self.connection_made(transport)
+        self._tls = transport.get_extra_info("ssl_object")
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the transport puts the next bytes."""
+        return self._window
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes have been put there."""
+        window = self._window
+        if window is self._buffer:
+            self.data_received(window[:nbytes])
+        elif self._exchange is not None:  # the window is the place of its body
+            self._silent_since = monotonic()
+            self._exchange.filled(nbytes)
+            self._window = self._exchange.window() or self._buffer
+
+    def data_received(self, view: memoryview) -> None:
+        """Take what has come, all of it: the buffer is another connection's next."""
+        exchange = self._exchange
+        if exchange is None:
+            # Nobody has asked for it, so it is nobody's answer (RFC 9112, section 9.2).
+            self._owner.lose(self)
+            self.abort()
+            return
+        now = monotonic()
+        if not exchange.first_byte_at:
+            exchange.first_byte_at = now
+        if self._waiter is not None:
+            self._silent_since = now
+        try:
+            used = exchange.receive(view)
+        except FastreqError as exc:
+            self._fail(exchange, exc)
+            return
+        if exchange.ended:
+            exchange.ended_at = now
+            self._end(exchange, used == len(view) and self._is_clean(exchange))
+            self._wake()
+        else:
+            self._go_on(exchange)
+
+    def _is_clean(self, exchange: Exchange) -> bool:
+        """Whether request and response are over, and more of both may follow."""
+        return (
+            exchange.sent
+            and exchange.persistent
+            and not self._write_paused
+            and not self.is_closed
+            and self._kept_seconds(exchange) > 0
+        )
+
+    def _go_on(self, exchange: Exchange) -> None:
+        """There is more to come: choose where it goes, and when."""
+        if not exchange.streams:
+            self._window = exchange.window() or self._buffer
+            if exchange.sent or not _answered_early(exchange):
+                return
+        elif cast(StreamedBody, exchange.body).size > HIGH_WATER and not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """The peer has closed its side; the transport closes itself when we return."""
+        if self._exchange is None:
+            self._lose()
+        elif self._tls is None:  # with TLS it is connection_lost() that knows how it ended
+            self._receive_eof(self._exchange, clean=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        clean = exc is None and self._end_tls()
+        exchange = self._exchange
+        if exchange is None:
+            self._lose()
+        elif exc is None:
+            self._receive_eof(exchange, clean)
+        else:
+            kind = ReadError if exchange.sent else WriteError
+            error = kind(f"{self._where()} broke the connection: {exc}")
+            error.__cause__ = exc
+            self._fail(exchange, error)
+        self._deadlines.forget(self)
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def _end_tls(self) -> bool:
+        """Take what TLS has kept back, and see whether it ended with its closure alert."""
+        if self._tls is None or self._exchange is None:
+            return False
+        rest, clean = take_rest(self._tls)
+        if rest:
+            self.data_received(memoryview(rest))
+        return clean
+
+    def _lose(self) -> None:
+        self.is_closed = True
+        self._owner.lose(self)
+
+    def _receive_eof(self, exchange: Exchange, clean: bool) -> None:
+        if not exchange.begun:
+            self._fail(exchange, ReadError(f"{self._where()} closed the connection unanswered"))
+            return
+        try:
+            exchange.receive_eof(clean)
+        except FastreqError as exc:
+            self._fail(exchange, exc)
+            return
+        exchange.ended_at = monotonic()
+        self._end(exchange, reusable=False)
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room again."""
+        self._write_paused = False
+        self._wake()
+
+    # ---- deadlines
+
+    def check(self, now: float, late: float) -> float:
+        """See whether anything is late; `due` is never later than what is found here."""
+        exchange = self._exchange
+        if exchange is None:
+            if now < self.idle_until:
+                return self.idle_until
+            self._owner.lose(self)
+            self.close()
+            return NEVER
+        patience = exchange.read_timeout if exchange.sent else exchange.write_timeout
+        due = min(self._silent_since + patience, exchange.total_due)
+        if now < due:
+            return due
+        self._fail(exchange, self._timeout(exchange, now, late))
+        return NEVER
+
+    def _timeout(self, exchange: Exchange, now: float, late: float) -> TimeoutException:
+        """Say what was waited for, where, how long, and what to do about it."""
+        phase = self._phase(exchange)
+        error: type[TimeoutException]
+        if now >= exchange.total_due:
+            error, option = TotalTimeout, "total"
+            what = f"not done after {now - exchange.started - exchange.queued:.1f} s"
+        elif phase == "write":
+            error, option = WriteTimeout, "write"
+            what = f"no byte taken for {now - self._silent_since:.1f} s"
+        else:
+            error, option = ReadTimeout, "read"
+            what = f"no byte for {now - self._silent_since:.1f} s"
+        text = f"{what} {_DOING[phase]} {self._where()}; Timeout({option}=...) moves it"
+        if late:
+            text += f" (the event loop was blocked for {late:.1f} s: look there first)"
+        return error(text)
+
+    def _phase(self, exchange: Exchange) -> str:
+        if not exchange.sent:
+            return "write"
+        return "head" if exchange.head is None else "body"
+
+    def _where(self) -> str:
+        kind = "a reused connection" if self.reused else "a new connection"
+        return f"{self.name} ({self.remote_address}, {kind})"
+
+    # ---- the socket
+
+    def _is_readable(self) -> bool:
+        """Ask the socket; an idle connection has nothing to say, so whatever it says is bad."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
+
+
+_DOING = {
+    "write": "while sending the request to",
+    "head": "while waiting for the response head from",
+    "body": "while reading the response body from",
+}
+
+
+def _answered_early(exchange: Exchange) -> bool:
+    """The answer is here before all of the request is sent, and is not what it was sent for."""
+    return exchange.ended or (exchange.head is not None and exchange.head.status >= 300)
