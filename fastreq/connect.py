@@ -38,6 +38,12 @@ class Route(NamedTuple):
     server_hostname: str | None = None  # as `tls.server_name()` makes it; None: plain
 
     def __str__(self) -> str:
+        if self.socket_path is not None:
+            return f"{self.scheme}://{self.socket_path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def __str__(self) -> str:
         """The origin, as error texts and statistics name it."""
         if self.socket_path is not None:
             return f"{self.scheme}://{self.socket_path}"
@@ -110,7 +116,7 @@ class Connector(Generic[P]):
         """
         if route.socket_path is not None:
             with progress.during("connect"):
-                protocol = await self._dial_socket(route.socket_path)
+                protocol = await self._dial_socket(route, route.socket_path)
             progress.remote_address = route.socket_path
         else:
             addresses = await self._addresses(route, progress)
@@ -180,12 +186,12 @@ class Connector(Generic[P]):
             transport.pause_reading()
         return protocol  # type: ignore[no-any-return]
 
-    async def _dial_socket(self, path: str) -> P:
+    async def _dial_socket(self, route: Route, path: str) -> P:
         loop = asyncio.get_running_loop()
         try:
             _, protocol = await loop.create_unix_connection(self._factory, path)
         except OSError as exc:
-            raise ConnectError(f"cannot connect to {path!r}: {_why(exc)}").at("connect") from exc
+            raise _refused(route, [(path, exc)]) from exc
         return protocol  # type: ignore[no-any-return]
 
 
@@ -213,10 +219,10 @@ async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -
             raise ConnectionAbortedError(errno.ECONNABORTED, "")
     except ssl.SSLError as exc:
         plain.abort()
-        raise tls.explain(exc, route.host, route.port).at("tls") from exc
+        raise tls.explain(exc, str(route), route.port).at("tls") from exc
     except (OSError, ValueError) as exc:  # ValueError: OpenSSL does not take server_hostname
         plain.abort()
-        text = f"{route.host}:{route.port}: the TLS handshake was not finished: {_why(exc)}"
+        text = f"{route}: the TLS handshake was not finished: {_why(exc)}"
         raise TLSError(text).at("tls") from exc
     except BaseException:
         plain.abort()
@@ -246,8 +252,7 @@ def _refused(route: Route, failures: list[tuple[str, OSError]]) -> ConnectError:
     reasons = [f"{address}: {_why(exc)}" for address, exc in failures[:MAX_SHOWN]]
     if len(failures) > MAX_SHOWN:
         reasons.append(f"and {len(failures) - MAX_SHOWN} more addresses")
-    text = f"cannot connect to {route.host}:{route.port} ({'; '.join(reasons)})"
-    error = ConnectError(text)
+    error = ConnectError(f"cannot connect to {route} ({'; '.join(reasons)})")
     error.phase = "connect"
     return error
 

@@ -78,15 +78,15 @@ def server_name(host: str) -> str:
     return host.partition("%")[0].removesuffix(".")
 
 
-def explain(exc: ssl.SSLError, host: str, port: int) -> TLSError:
-    """An error that says what went wrong in the handshake with `host`, and what may be done."""
+def explain(exc: ssl.SSLError, where: str, port: int) -> TLSError:
+    """An error that says what went wrong in a handshake, and what may be done about it."""
     reason: str = getattr(exc, "reason", None) or type(exc).__name__
     code: int | None = getattr(exc, "verify_code", None)
     if code is not None:
         what, detail = _certificate_trouble(exc, code), f"{reason}, verify code {code}"
     else:
         what, detail = _handshake_trouble(reason, port), f"{reason}, SSL error {exc.errno}"
-    return TLSError(f"{host}:{port}: {what} [OpenSSL: {detail}]")
+    return TLSError(f"{where}: {what} [OpenSSL: {detail}]")
 
 
 def take_rest(connection: ssl.SSLObject) -> tuple[bytes, bool]:

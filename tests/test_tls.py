@@ -397,7 +397,7 @@ def days(number):
 def test_wrong_name(ca_file):
     """The host that was asked for is named, and OpenSSL's own words and numbers come last."""
     assert (
-        "wrong.test:443: the certificate is for another name: Hostname mismatch, certificate is "
+        "wrong.test: the certificate is for another name: Hostname mismatch, certificate is "
         "not valid for 'wrong.test' [OpenSSL: CERTIFICATE_VERIFY_FAILED, verify code 62]"
     ) == refusal(tls.ssl_context(ca_file), host="wrong.test")
 
@@ -461,8 +461,8 @@ def test_plaintext(ca_file):
     with pytest.raises(ssl.SSLError) as raised:
         pair.shake_hands()
 
-    assert "x.example:8443: the server does not speak TLS on port 8443" in str(
-        tls.explain(raised.value, "x.example", 8443)
+    assert "https://x.example:8443: the server does not speak TLS on port 8443" in str(
+        tls.explain(raised.value, "https://x.example:8443", 8443)
     )
 
 
@@ -491,7 +491,7 @@ def test_old_tls(ca_file):
 
 
 def test_any_other_error():
-    assert "x.example:443: the TLS handshake failed [OpenSSL: SSLError, SSL error None]" == str(
+    assert "x.example: the TLS handshake failed [OpenSSL: SSLError, SSL error None]" == str(
         tls.explain(ssl.SSLError("what?"), "x.example", 443)
     )
 

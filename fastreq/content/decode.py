@@ -223,36 +223,23 @@ class Deflate(Gzip):
     def _step(self, data: bytes, limit: int = STEP) -> Step:
         if self._settled:
             return super()._step(data, limit)
-        known = len(self._head)
         self._head += data
-        if len(self._head) < 2:
-            return b"", b"", False
-        if not _is_zlib(self._head):
-            return self._settle_raw()
         try:
-            # One byte: an error behind it comes later, however the network cuts the body.
-            step = super()._step(bytes(self._head) if known < 2 else data, limit=1)
+            # zlib checks its header and gives one byte: by then, an error means that there was no
+            # header. One that lies behind comes later, so no cut of the network changes the guess.
+            step = super()._step(data, limit=1)
         except self._error:
-            return self._settle_raw()
+            self._native = self._module.decompressobj(wbits=-15)
+            return super()._step(self._settle())
         if step[0] or self.ended:
             self._settle()
         return step
-
-    def _settle_raw(self) -> Step:
-        self._native = self._module.decompressobj(wbits=-15)
-        return super()._step(self._settle())
 
     def _settle(self) -> bytes:
         head = bytes(self._head)
         self._head.clear()
         self._settled = True
         return head
-
-
-def _is_zlib(head: bytearray) -> bool:
-    # RFC 1950, section 2.2: method 8, a window of at most 32 KiB, no dictionary, and the check.
-    method, flags = head[0], head[1]
-    return method & 0x8F == 8 and not flags & 0x20 and (method << 8 | flags) % 31 == 0
 
 
 class Brotli(Layer):

@@ -247,7 +247,9 @@ def test_pieces_have_at_most_64_kib(encoding, size, fill):
 
 def test_a_decoder_without_codings_only_slices():
     body = bytes(100_000)
-    assert [65_536, 34_464] == [len(piece) for piece in pieces(body, ())]
+    for data in (body, memoryview(body)):
+        assert [body[:65_536], body[65_536:]] == list(pieces(data, ()))
+        assert {bytes} == {type(piece) for piece in pieces(data, ())}
 
 
 def test_pieces_are_pulled():
@@ -357,6 +359,16 @@ def test_what_was_never_encoded_raises(encoding, garbage):
     for parts in ([garbage], cut(garbage, 1)):
         with pytest.raises(DecodingError, match=coding(encoding)):
             decode_parts(parts, encoding)
+
+
+@each_coding
+@pytest.mark.parametrize("said", ["gzip", "deflate", "br", "zstd"])
+def test_a_body_in_another_coding_raises(encoding, said):
+    if said not in INSTALLED:
+        pytest.skip("its module is not installed")
+    if said != coding(encoding):
+        with pytest.raises(DecodingError, match=said):
+            decode_parts([encode(TEXT, encoding)], said)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -590,7 +602,7 @@ def test_a_bomb_costs_nothing_until_it_is_read(encoding, traced):
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_a_chain_that_is_all_effort_raises(layers):
-    """Gzipped gzip of blocks that say nothing would otherwise run for hours in one step."""
+    """Gzipped gzip of blocks that say nothing would otherwise run for minutes in one step."""
     inner = EMPTY_BLOCK * (64 * MIB // 5)
     body = encode(inner, *["gzip"] * layers)
     with pytest.raises(DecodingError, match="the deflate body is all effort and no content"):
@@ -612,6 +624,14 @@ def test_bytes_that_are_given_pay_for_those_that_say_nothing():
     for _ in range(50_000):
         assert b"e" == b"".join(decoder.decode(event + EMPTY_BLOCK * 10))
     assert "debt=0" in repr(decoder)
+
+
+def test_a_drip_does_not_pay():
+    """A byte after thousands that say nothing is as good as none."""
+    drip = stored(b"x")[:-2] + EMPTY_BLOCK * 1000
+    for parts in ([drip * 100], [drip] * 100, cut(drip * 100, 7)):
+        with pytest.raises(DecodingError, match="all effort"):
+            decode_parts(parts, "deflate")
 
 
 class Stuck:

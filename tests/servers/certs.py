@@ -1,7 +1,9 @@
 """Certificates made for the run: the right one, and each kind of wrong one.
 
     async def test_expired(certs):
-        async with serving(reply(), tls=certs.expired) as server, Client(verify=certs.ca_file) ...
+        async with serving(reply(), tls=certs.expired) as server:
+            async with Client(verify=certs.ca_file) as client:
+                ...
 """
 
 import ssl
@@ -10,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from servers.require import missing_server
 
 NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -31,7 +35,11 @@ class Certificates:
 
 @pytest.fixture(scope="session")
 def certs(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    trustme = pytest.importorskip("trustme")
+    try:
+        import trustme
+    except ImportError:
+        missing_server("trustme is not installed")
+
     folder = tmp_path_factory.mktemp("certs")
     ca, stranger = trustme.CA(), trustme.CA()
     yesterday = datetime.now(UTC) - timedelta(days=1)

@@ -1,0 +1,597 @@
+"""Heads, bodies and their ends: every case whole, cut at every byte, and one byte at a time.
+
+TRUST sections 1b and 2: the rows are named in the docstrings.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from fastreq.errors import BodyTooLarge, FastreqError, IncompleteBody, RemoteProtocolError
+from fastreq.headers import Headers
+from fastreq.http1 import framing, response
+from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.http1.response import ResponseReader
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+class Read(NamedTuple):
+    """What was read of some bytes."""
+
+    status: int
+    fields: list[tuple[bytes, bytes]]
+    body: bytes
+    trailers: bytes
+    rest: bytes
+    persistent: bool
+
+
+def feed(reader: ResponseReader, pieces: Iterator[bytes]) -> bytes:
+    """Give a reader its bytes in pieces; what follows the response comes back."""
+    rest = b""
+    for piece in pieces:
+        used = 0 if reader.ended else reader.receive(memoryview(piece))
+        rest += piece[used:]
+    return rest
+
+
+def cuts(data: bytes) -> Iterator[list[bytes]]:
+    """The same bytes as networks deliver them: whole, one by one, in two at every place."""
+    yield [data]
+    yield [data[i : i + 1] for i in range(len(data))]
+    for place in range(1, len(data)):
+        yield [data[:place], data[place:]]
+
+
+def read(data: bytes, method: str = "GET", *, closed: bool = False, limit: int | None = None) -> Read:
+    """Read a response in all the ways it can be cut; all must say the same."""
+    seen = {_read(pieces, method, closed, limit) for pieces in cuts(data)}
+
+    assert 1 == len(seen)
+    return Read(*seen.pop())
+
+
+def _read(pieces: list[bytes], method: str, closed: bool, limit: int | None) -> tuple:
+    reader = ResponseReader(method, WholeBody(limit))
+    rest = feed(reader, iter(pieces))
+    if closed:
+        reader.receive_eof(clean=True)
+    assert reader.ended
+    fields = tuple(Headers.received(reader.head.fields).raw)
+    body = reader.body.value()
+    assert type(body) is bytes
+    return reader.head.status, fields, body, reader.trailers, rest, reader.persistent
+
+
+def refuse(data: bytes, error: type[FastreqError] = RemoteProtocolError, **how: object) -> str:
+    """Have a response refused in all the ways it can be cut; returns the text of the error."""
+    texts = set()
+    for pieces in cuts(data):
+        with pytest.raises(error) as caught:
+            _read(pieces, how.get("method", "GET"), bool(how.get("closed")), how.get("limit"))
+        texts.add(str(caught.value))
+    return sorted(texts)[0]
+
+
+# ---- heads
+
+
+def test_a_plain_response():
+    """Status, fields in order and case, and a body of known length (rows 1, 14, 24)."""
+    got = read(OK + b"Server:  x \r\nX-a:\tb\r\nContent-Length: 5\r\n\r\nhello")
+
+    assert 200 == got.status
+    assert (b"Server", b"x") == got.fields[0]
+    assert (b"X-a", b"b") == got.fields[1]
+    assert b"hello" == got.body
+    assert got.persistent
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"HTTP/1.1 200", b"HTTP/1.1 200 ", b"HTTP/1.1 200 \xe4\t!", b"HTTP/1.2 200 OK", b"HTTP/1.9 200 x"],
+)
+def test_status_lines_that_are_read(line):
+    """The reason may be empty or absent, and a higher minor version is read as 1.1 (row 58)."""
+    got = read(line + b"\r\nContent-Length: 0\r\n\r\n")
+
+    assert 200 == got.status
+    assert got.persistent
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"HTTP/2.0 200 OK",
+        b"HTTP/0.9 200 OK",
+        b"HTTP/11 200 OK",
+        b"HTTP/1.10 200 OK",
+        b"http/1.1 200 OK",
+        b"HTTP/1.1  200 OK",
+        b"HTTP/1.1\t200 OK",
+        b" HTTP/1.1 200 OK",
+        b"HTTP/1.1 20 OK",
+        b"HTTP/1.1 2000 OK",
+        b"HTTP/1.1 2x0 OK",
+        b"HTTP/1.1 -20 OK",
+        b"HTTP/1.1 099 OK",
+        b"HTTP/1.1 \xd9\xa2\xd9\xa0\xd9\xa0 OK",
+        b"HTTP/1.1 200OK",
+        b"HTTP/1.1 200 O\x00K",
+        b"HTTP/1.1 200 O\rK",
+        b"SSH-2.0-OpenSSH_9.2",
+        b"<html>",
+        b"",
+    ],
+)
+def test_status_lines_that_are_refused(line):
+    """What is no HTTP/1 status line is no response (1b: status line, version, code)."""
+    refuse(line + b"\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize("status", [600, 999])
+def test_statuses_above_599_are_kept(status):
+    """They count as failures, as 5xx do (row 70)."""
+    assert status == read(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status).status
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Name : x",
+        b"Na me: x",
+        b": x",
+        b"Name",
+        b"N\xe4me: x",
+        b"Name(x): y",
+        b"A: b\x00c",
+        b"A: b\rc",
+        b"A: b\x0bc",
+        b"A: b\x7fc",
+        b"A\x00: b",
+    ],
+)
+def test_fields_that_are_refused(field):
+    """Names are tokens, values have no control character (1b: space before colon, bare CR, NUL)."""
+    assert "field" in refuse(OK + field + b"\r\nContent-Length: 0\r\n\r\n") or b"\r" in field
+
+
+@pytest.mark.parametrize("control", [c for c in range(32) if c not in b"\t\r\n"] + [127])
+@pytest.mark.parametrize("place", ["status", "reason", "name", "value"])
+def test_no_control_character_anywhere(control, place):
+    """Each control byte is refused at each place of a head (1b)."""
+    parts = {"status": b"HTTP/1.1 200", "reason": b" OK", "name": b"Name", "value": b"value"}
+    parts[place] += bytes([control])
+    head = b"%b%b\r\n%b: %b\r\n\r\n" % tuple(parts.values())
+
+    with pytest.raises(RemoteProtocolError):
+        _read([head], "HEAD", False, None)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\rX",
+        b"HTTP/1.1 200 OK\rContent-Length: 0\r\n\r\n",
+    ],
+)
+def test_lines_end_in_crlf_alone(head):
+    """A bare LF or CR is refused, at once and not after a time-out (settled; Node CVE-2025-23167)."""
+    refuse(head)
+
+
+def test_a_folded_line_becomes_a_space():
+    """obs-fold is read as SP (row 13)."""
+    got = read(OK + b"A: b\r\n  c\r\n\td\r\nContent-Length: 0\r\n\r\n")
+
+    assert (b"A", b"b c d") == got.fields[0]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length:\r\n 5\r\n",
+        b"Transfer-Encoding:\r\n chunked\r\n",
+        b"Content-Length: 1\r\n 5\r\n",
+        b" A: b\r\n",
+        b"\tA: b\r\n",
+    ],
+)
+def test_folds_that_are_refused(fields):
+    """A framing field is never folded, and nothing stands before the first (row 4; 1b)."""
+    refuse(OK + fields + b"\r\n")
+
+
+def test_interim_responses_are_passed_over():
+    """100, 102 and 103 are no answers, however many fields they have (rows 19, 71)."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    got = read(interim + OK + b"Content-Length: 2\r\n\r\nhi")
+
+    assert (200, b"hi") == (got.status, got.body)
+
+
+def test_101_needs_an_upgrade():
+    """Nobody asked for another protocol (row 62)."""
+    assert "101" in refuse(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+
+
+# ---- how bodies end
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_statuses_without_a_body(status):
+    """204 and 304 have none, whatever the fields say (row 19)."""
+    got = read(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status)
+
+    assert b"" == got.body
+    assert got.persistent
+
+
+@pytest.mark.parametrize("framed", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_head_has_no_body(framed):
+    """The answer to HEAD ends with its head (row 19)."""
+    got = read(OK + framed + b"\r\n", "HEAD")
+
+    assert b"" == got.body
+
+
+@pytest.mark.parametrize("value", [b"5", b"5, 5", b"5,5", b"05", b" 5 "])
+def test_lengths_that_are_read(value):
+    """One number, or the same one repeated (row 23)."""
+    assert b"hello" == read(OK + b"Content-Length:" + value + b"\r\n\r\nhello").body
+
+
+def test_a_length_said_twice():
+    """Equal repeated Content-Length fields count as one (settled)."""
+    assert b"hi" == read(OK + b"Content-Length: 2\r\ncontent-length: 2\r\n\r\nhi").body
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"+5", b"-1", b"5_0", b"0x5", b"5 0", b"5,6", b"5;", b"", b",", b"5,", b"1e1", b"5.0",
+        "５".encode(), b"\xb2", b"1" + b"0" * 30, b"five", b"5\t5",
+    ],
+)  # fmt: skip
+def test_lengths_that_are_refused(value):
+    """Anything but one decimal number is an error (rows 23, 27; 1b)."""
+    assert "Content-Length" in refuse(OK + b"Content-Length: " + value + b"\r\n\r\nhello")
+
+
+def test_two_lengths():
+    """Two answers to one question are none."""
+    refuse(OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi!")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_length_beside_chunked(order):
+    """Both framings in one head are an error (settled; row 21)."""
+    fields = [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"][::order]
+    refuse(OK + b"".join(fields) + b"\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("value", [b"chunked", b"Chunked", b"CHUNKED", b" \tchunked\t "])
+def test_chunked_however_it_is_spelt(value):
+    """The coding's name is case-insensitive."""
+    head = OK + b"Transfer-Encoding:" + value + b"\r\n\r\n"
+
+    assert b"hello" == read(head + b"5\r\nhello\r\n0\r\n\r\n").body
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"xchunked", b"chunkedx", b"chunked, identity", b"identity, chunked", b"chunked, chunked",
+        b"gzip, chunked", b"gzip", b"identity", b"\"chunked\"", b"chunked;q=1", b"chunked,",
+        b",chunked", b"", b"chun ked", b"chunked\x0b", b"c\xe7hunked", b"trailers", b"deflate",
+        b"chunked chunked", b"identity;chunked",
+    ],
+)  # fmt: skip
+def test_codings_that_are_refused(value):
+    """Only exactly chunked is understood: we offer no other (row 22; 1b)."""
+    refuse(OK + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n")
+
+
+def test_transfer_encoding_said_twice():
+    """Two fields make a list of two codings."""
+    refuse(OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n")
+
+
+def test_transfer_encoding_of_http_1_0():
+    """HTTP/1.0 has none, so its framing is faulty (row 17)."""
+    refuse(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+
+
+def test_until_close():
+    """Nothing was said, so the body ends with the connection (rule 8)."""
+    got = read(OK + b"\r\nhello", closed=True)
+
+    assert b"hello" == got.body
+    assert not got.persistent
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OK + b"Content-Length: 5\r\n\r\nhell",
+        OK + b"Content-Length: 5\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_a_short_body_never_looks_whole(data):
+    """Fewer bytes than announced, or no last chunk: incomplete (rows 24, 31)."""
+    refuse(data, IncompleteBody, closed=True)
+
+
+def test_a_cut_connection_ends_no_body():
+    """Only a clean close ends a body that has no other end (row 44)."""
+    reader = ResponseReader("GET", WholeBody(None))
+    reader.receive(memoryview(OK + b"\r\nhello"))
+
+    with pytest.raises(IncompleteBody):
+        reader.receive_eof(clean=False)
+
+
+@pytest.mark.parametrize("part", [b"H", b"HTTP/1.1 2", OK, OK + b"A: b\r\n"])
+def test_a_connection_that_ends_within_a_head(part):
+    """No response is delivered (row 32)."""
+    refuse(part, closed=True)
+
+
+def test_what_follows_is_left():
+    """Bytes after the end belong to nobody (row 26)."""
+    got = read(OK + b"Content-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n\r\n")
+
+    assert (b"hi", b"HTTP/1.1 200 OK\r\n\r\n") == (got.body, got.rest)
+
+
+# ---- chunks
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"5\r\nhello\r\n0\r\n\r\n",
+        b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+        b"05\r\nhello\r\n00\r\n\r\n",
+        b"5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n",
+        b"5 ; a\r\nhello\r\n0\r\n\r\n",
+        b"1\r\nh\r\n1\r\ne\r\n1\r\nl\r\n1\r\nl\r\n1\r\no\r\n0000\r\n\r\n",
+    ],
+)
+def test_chunks(chunks):
+    """The body is the same however it is chunked; extensions are passed over (row 28)."""
+    got = read(CHUNKED + chunks)
+
+    assert (b"hello", b"") == (got.body, got.rest)
+    assert got.persistent
+
+
+def test_hexadecimal_sizes():
+    """Sizes are hexadecimal, in either case."""
+    body = bytes(range(256)) * 11
+
+    for size in (b"b00", b"B00", b"0b00"):
+        assert body == _read([CHUNKED + size + b"\r\n" + body + b"\r\n0\r\n\r\n"], "GET", False, None)[2]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        b"", b" 5", b"5 ", b"\t5", b"5\t", b"+5", b"-5", b"5_0", b"0x5", b"x5", b"g", b"5h", b"5.",
+        b"5,", b"5 5", b"\"5\"", "５".encode(), b"\xb2", b"0" * 17, b"1" * 17, b"f" * 17, b"5\x00",
+        b"5\x0b", b"5\r", b";a", b"5 a", b"5:a", b"5;a\x00", b"5;a\x7f", b"5;\ra", b"5\n", b"0x",
+        b"5;\n", b"\n", b"\r", b"h5", b"5l", b"5L", b"NaN", b"1e+1",
+    ],
+)  # fmt: skip
+def test_sizes_that_are_refused(size):
+    """Only 1*HEXDIG and well-formed extensions are taken (1b: a table of 40)."""
+    refuse(CHUNKED + size + b"\r\nhello\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"XX", b"\n\r", b"0\r", b"\x00\x00", b"\rX"])
+def test_data_is_followed_by_crlf(end):
+    """Whatever else follows a chunk's data is an error (h11 CVE-2025-43859)."""
+    refuse(CHUNKED + b"5\r\nhello" + end + b"0\r\n\r\n")
+
+
+def test_trailers_are_kept_apart():
+    """They are there, and never among the headers (row 29)."""
+    got = read(CHUNKED + b"2\r\nhi\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n")
+
+    assert [(b"X-Sum", b"1"), (b"Content-Length", b"9")] == Headers.received(got.trailers).raw
+    assert [(b"Transfer-Encoding", b"chunked")] == list(got.fields)
+
+
+@pytest.mark.parametrize("trailer", [b"A b: c", b"A: b\x00", b" A: b", b"nothing", b"A: b\n", b"A: b\r"])
+def test_trailers_that_are_refused(trailer):
+    """A trailer is a field, or an error."""
+    refuse(CHUNKED + b"0\r\n" + trailer + b"\r\n\r\n")
+
+
+# ---- limits (TRUST, section 5)
+
+
+def repeat(start: bytes, endless: bytes, most: int = 2**20) -> tuple[int, str]:
+    """Feed something endless until it is refused; returns the bytes taken, and the error's text."""
+    reader = ResponseReader("GET", WholeBody(None))
+    taken = 0
+    try:
+        taken += reader.receive(memoryview(start))
+        while taken < most:
+            taken += reader.receive(memoryview(endless))
+    except RemoteProtocolError as exc:
+        return taken, str(exc)
+    raise AssertionError(f"{taken} bytes were taken")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 4096, 65536])
+@pytest.mark.parametrize(
+    ("start", "endless", "most"),
+    [
+        (b"HTTP/1.1 200 ", b"x" * 16, response.MAX_HEAD),
+        (OK + b"A: ", b"x" * 16, response.MAX_HEAD),
+        (OK, b"A: b\r\n", response.MAX_HEAD),
+        (b"HTTP/1.1 100 Continue\r\n", b"\r\nHTTP/1.1 100 Continue\r\n", response.MAX_HEAD),
+        (CHUNKED + b"5;", b"x" * 16, framing.MAX_CHUNK_LINE),
+        (CHUNKED, b"1;%b\r\nx\r\n" % (b"e" * 99), 2 * framing.MAX_EXTENSIONS),
+        (CHUNKED + b"0\r\n", b"A: b\r\n", framing.MAX_TRAILERS),
+        (CHUNKED + b"0\r\nA: ", b"x" * 16, framing.MAX_TRAILERS),
+        (CHUNKED, b"0" * 16, framing.MAX_CHUNK_LINE),
+    ],
+    ids=["status", "field", "fields", "1xx", "extension", "extensions", "trailers", "trailer", "zeros"],
+)  # fmt: skip
+def test_floods(start, endless, most, piece):
+    """Each of the eight floods is stopped, soon after its limit, however it is cut (section 0)."""
+    flood = (endless * (piece // len(endless) + 2))[: piece - piece % len(endless) or len(endless)]
+    pieces = [flood] if piece >= len(endless) else [flood[i : i + 1] for i in range(len(flood))]
+    reader, taken = ResponseReader("GET", WholeBody(None)), 0
+
+    with pytest.raises(RemoteProtocolError) as caught:
+        taken += reader.receive(memoryview(start))
+        while taken < 2**20:
+            for part in pieces:
+                taken += reader.receive(memoryview(part))
+
+    assert taken <= most + 1024 + 65536
+    assert len(str(caught.value)) < 1024
+
+
+def test_as_many_fields_as_allowed():
+    """256 fields are a head; 257 are not."""
+    assert 200 == _read([OK + b"A: b\r\n" * 255 + b"Content-Length: 0\r\n\r\n"], "GET", False, None)[0]
+
+    with pytest.raises(RemoteProtocolError, match="256 fields"):
+        _read([OK + b"A: b\r\n" * 256 + b"Content-Length: 0\r\n\r\n"], "GET", False, None)
+
+
+def test_as_large_a_head_as_allowed():
+    """64 KiB are a head; one byte more is not."""
+    filler = response.MAX_HEAD - len(OK + b"A: \r\nContent-Length: 0\r\n\r\n")
+    head = OK + b"A: " + b"x" * filler + b"\r\nContent-Length: 0\r\n\r\n"
+
+    assert 200 == _read([head], "GET", False, None)[0]
+    with pytest.raises(RemoteProtocolError, match="larger than 65536"):
+        _read([head.replace(b"A: ", b"A:  ")], "GET", False, None)
+
+
+def test_as_many_interim_responses_as_allowed():
+    """16 of them are passed over, the 17th is refused."""
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+    final = OK + b"Content-Length: 0\r\n\r\n"
+
+    assert 200 == _read([interim * 16 + final], "GET", False, None)[0]
+    with pytest.raises(RemoteProtocolError, match="16 interim"):
+        _read([interim * 17 + final], "GET", False, None)
+
+
+def test_an_error_shows_little_of_a_peers_data():
+    """Texts are escaped, and cut (1b: Go CVE-2026-42507)."""
+    text = refuse_text(b"\x1b[31m" + b"x" * 5000 + b"\r\n\r\n")
+
+    assert "\x1b" not in text
+    assert len(text) < 300
+
+
+def refuse_text(data: bytes) -> str:
+    with pytest.raises(RemoteProtocolError) as caught:
+        _read([data], "GET", False, None)
+    return str(caught.value)
+
+
+# ---- bodies
+
+
+@pytest.mark.parametrize("limit", [4, 0])
+@pytest.mark.parametrize(
+    "data", [OK + b"Content-Length: 5\r\n\r\nhello", CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"]
+)
+def test_a_body_over_the_limit(data, limit):
+    """`max_body` is kept, by what is announced and by what comes."""
+    assert "max_body=" in refuse(data, BodyTooLarge, limit=limit)
+
+
+def test_a_body_of_the_limit():
+    """Exactly `max_body` bytes are a body."""
+    assert b"hello" == read(OK + b"Content-Length: 5\r\n\r\nhello", limit=5).body
+
+
+@pytest.mark.parametrize("size", [2**18, 2**18 + 1, 2**20, 2**24 + 3, 2**25 + 2**19])
+def test_a_long_body_is_received_in_place(size):
+    """Its bytes go where they stay, but for the last, so that what follows is seen."""
+    body = bytes(range(251)) * (size // 251 + 1)
+    data = memoryview(body)[:size]
+    reader = ResponseReader("GET", WholeBody(None))
+    reader.receive(memoryview(OK + b"Content-Length: %d\r\n\r\n" % size))
+    position = in_place = 0
+    while not reader.ended:
+        if (window := reader.window()) is not None:
+            count = min(len(window), 100_003, size - position)
+            window[:count] = data[position : position + count]
+            window.release()
+            reader.filled(count)
+            in_place += count
+        else:
+            count = reader.receive(data[position : position + 100_003])
+        position += count
+
+    assert bytes(data) == reader.body.value()
+    assert max(0, size - 2**18) == in_place
+
+
+def test_an_announced_length_costs_nothing():
+    """10^15 bytes that never come take no memory (CPython CVE-2025-13836)."""
+    import tracemalloc
+
+    tracemalloc.start()
+    reader = ResponseReader("GET", StreamedBody())
+    reader.receive(memoryview(OK + b"Content-Length: 1000000000000000\r\n\r\nx"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    with pytest.raises(IncompleteBody):
+        reader.receive_eof(clean=True)
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (OK + b"Content-Length: 0\r\n", True),
+        (OK + b"Connection: close\r\nContent-Length: 0\r\n", False),
+        (OK + b"Connection: Foo, CLOSE\r\nContent-Length: 0\r\n", False),
+        (OK + b"Connection: keep-alive\r\nConnection: close\r\nContent-Length: 0\r\n", False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n", False),
+        (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 0\r\n", True),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 0\r\n", False),
+    ],
+)
+def test_persistence(head, expected):
+    """Close wins, and 1.0 persists only where it says so (rows 36, 41)."""
+    assert expected is read(head + b"\r\n").persistent
+
+
+def test_the_servers_hint():
+    """`Keep-Alive: timeout=` is read, among other parameters."""
+    reader = ResponseReader("HEAD", WholeBody(None))
+    reader.receive(memoryview(OK + b"Keep-Alive: max=5, timeout=7\r\n\r\n"))
+
+    assert 7 == reader.head.keep_alive_seconds
+
+
+def test_the_regex_of_a_head_is_linear():
+    """A large head that fails at its end is refused in one pass: the pattern cannot backtrack."""
+    assert "*+" in response._HEAD.pattern.decode("latin-1")
+    assert not re.search(r"\)\*[^+]", response._HEAD.pattern.decode("latin-1"))

@@ -1,0 +1,102 @@
+"""What `from fastreq import ...` gives. Names are added here, never taken away or renamed."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import fastreq
+
+PUBLIC = set(
+    """
+    Client StreamClient ByteStream Request Response Headers URL
+    Timeout Limits Timings PoolStats
+    run new_event_loop install
+    request get head options delete post put patch query
+
+    FastreqError InvalidURL UnsupportedProtocol
+    TransportError ProxyError
+    NetworkError ConnectError DNSError TLSError BlockedAddress ReadError WriteError
+    TimeoutException PoolTimeout ConnectTimeout WriteTimeout ReadTimeout TotalTimeout
+    ProtocolError LocalProtocolError RemoteProtocolError IncompleteBody
+    HTTPStatusError TooManyRedirects DecodingError BodyTooLarge StreamConsumed ClientClosed
+    """.split()
+)
+
+# Keyword → default; ... where the default says only that nothing was given.
+KEYWORDS = {
+    "Client": {
+        "headers": None,
+        "timeout": "Timeout()",
+        "limits": "Limits()",
+        "follow_redirects": True,
+        "verify": True,
+        "cert": None,
+        "trust_env": True,
+        "max_body": 256 * 2**20,
+    },
+    "Client.request": {
+        "headers": None,
+        "content": None,
+        "timeout": ...,
+        "follow_redirects": ...,
+    },
+    "Client.send": {"stream": False},
+    "Timeout": {"connect": 10, "read": 30, "write": 30, "pool": None, "total": 300},
+    "Limits": {
+        "max_connections": 500,
+        "max_per_host": 100,
+        "max_keepalive": None,
+        "keepalive_expiry": 15,
+        "max_age": 3600,
+    },
+    "run": {"debug": None},
+}
+
+COROUTINES = ["aclose", "request", "send", "get", "head", "options", "delete", "post", "put"]
+COROUTINES += ["patch", "query"]
+
+
+def test_the_public_names():
+    assert PUBLIC == set(fastreq.__all__)
+    assert len(PUBLIC) == len(fastreq.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_each_is_there_and_says_what_it_is(name):
+    assert getattr(fastreq, name).__doc__
+
+
+@pytest.mark.parametrize(
+    ("path", "keyword", "default"),
+    [(path, *item) for path, items in KEYWORDS.items() for item in items.items()],
+)
+def test_keywords(path, keyword, default):
+    """Each pinned parameter is taken by keyword, and has its pinned default."""
+    found = fastreq
+    for name in path.split("."):
+        found = getattr(found, name)
+    parameter = inspect.signature(found).parameters[keyword]
+
+    assert inspect.Parameter.KEYWORD_ONLY == parameter.kind
+    if isinstance(default, str):
+        assert eval(default, vars(fastreq)) == parameter.default
+    elif default is not ...:
+        assert default == parameter.default
+
+
+@pytest.mark.parametrize("name", COROUTINES)
+def test_methods_are_native_coroutines(name):
+    """So `asyncio.run` and `create_task` take what they return."""
+    assert inspect.iscoroutinefunction(getattr(fastreq.Client, name))
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_errors_are_one_tree(name):
+    thing = getattr(fastreq, name)
+    if isinstance(thing, type) and issubclass(thing, Exception):
+        assert issubclass(thing, fastreq.FastreqError)
+
+
+def test_types_are_shipped():
+    assert (Path(fastreq.__file__).parent / "py.typed").exists()

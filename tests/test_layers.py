@@ -1,0 +1,111 @@
+"""A module imports from the rows below its own, types included (CONTRIBUTING.md says why)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "fastreq"
+
+# From the top down. A folder is one name, and its files may import each other.
+ROWS = """
+    cli __main__
+    __init__
+    testing cluster http
+    oneshot streaming
+    client
+    engine
+    connect pool bulk
+    protocol
+    http1 policies trace
+    messages
+    content tls
+    headers url options deadline loop resolve
+    errors
+"""
+ROW = {name: number for number, row in enumerate(ROWS.split("\n")) for name in row.split()}
+
+# The rest is plain code, and tested without a loop.
+WITH_ASYNCIO = set(
+    "cli testing cluster client engine connect pool bulk protocol resolve deadline loop".split()
+)
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    """The name that stands for `file` in ROWS."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that `file` imports, wherever in the file, with its full name."""
+    package = file.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            if module == "fastreq":  # `from fastreq import tls` names modules
+                yield from (f"fastreq.{alias.name}" for alias in node.names)
+            else:
+                yield module
+
+
+def imported_names(file: Path) -> set[str]:
+    """The names in ROWS that `file` imports."""
+    modules = [module.split(".") for module in imports(file)]
+    below = {module[1] if module[1:] else "__init__" for module in modules if module[0] == "fastreq"}
+    # What `from fastreq import X` gives may be no module, but something public.
+    return {name if is_module(name) else "__init__" for name in below}
+
+
+def is_module(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists()
+
+
+def show(file: Path) -> str:
+    return str(file.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("file", FILES, ids=show)
+def test_imports_come_from_below(file):
+    name = name_of(file)
+    assert name in ROW, f"{name} has no place in ROWS yet"
+
+    wrong = {other for other in imported_names(file) - {name} if ROW[other] <= ROW[name]}
+    assert not wrong, f"{show(file)} imports {sorted(wrong)}, not below {name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=show)
+def test_asyncio_is_imported_where_there_is_a_loop(file):
+    if name_of(file) not in WITH_ASYNCIO:
+        assert not [m for m in imports(file) if m.partition(".")[0] == "asyncio"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=show)
+def test_only_loop_names_uvloop(file):
+    if name_of(file) != "loop":
+        assert not {"uvloop", "winloop"} & set(imports(file))
+
+
+def test_imports_are_seen(tmp_path, monkeypatch):
+    """Imports of all kinds count: in functions, for types only, relative."""
+    folder = tmp_path / "fastreq" / "http1"
+    folder.mkdir(parents=True)
+    file = folder / "x.py"
+    file.write_text(
+        "import asyncio.streams\n"
+        "from fastreq import tls\n"
+        "from ..url import URL\n"
+        "from .body import Body\n"
+        "if TYPE_CHECKING:\n    from fastreq.client import Client\n"
+        "def f():\n    import fastreq.pool\n"
+    )
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+
+    seen = ["asyncio.streams", "tls", "url", "http1.body", "client", "pool"]
+    assert {seen[0], *(f"fastreq.{name}" for name in seen[1:])} == set(imports(file))
