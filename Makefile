@@ -6,7 +6,8 @@
 #   make lint    style and types
 #   make bench   the benchmarks
 
-newest = for v in 14 13 12 11; do python3.$$v -c 'import venv' 2>&- && echo python3.$$v && break; done
+newest = for python in python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import ensurepip' 2>/dev/null && echo $$python && break; done
 PYTHON ?= $(or $(shell $(newest)),python3)
 BIN = .venv/bin
 
@@ -31,10 +32,11 @@ clean:
 .venv/tox.stamp: needs = 'tox>=4.30'
 .venv/bench.stamp: needs = --editable '.[benchmarks]'
 
-.venv/%.stamp: pyproject.toml | $(BIN)/python
+.venv/%.stamp: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(needs)
 	@touch $@
 
-$(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+# pip comes last: without it the environment is only half made.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fastreq needs Python 3.11")'
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,8 @@
 """fastreq: a strict, fast HTTP/1.1 client for asyncio, in plain Python."""
 
-from fastreq.client import Client
+from fastreq.call import Transport
+from fastreq.client import Client, Upgraded
+from fastreq.content.events import ServerSentEvent
 from fastreq.errors import (
     BlockedAddress,
     BodyTooLarge,
@@ -36,14 +38,36 @@ from fastreq.loop import install, new_event_loop, run
 from fastreq.messages import Request, Response, Timings
 from fastreq.oneshot import delete, get, head, options, patch, post, put, query, request
 from fastreq.options import Limits, Timeout
+from fastreq.policies.auth import Auth, Basic, Bearer, Netrc
+from fastreq.policies.cookies import Cookies
+from fastreq.policies.digest import Digest
+from fastreq.policies.guard import Address
+from fastreq.policies.hosts import Policy
+from fastreq.policies.retries import Retry
 from fastreq.pool import PoolStats
 from fastreq.streaming import ByteStream, StreamClient
+from fastreq.trace import (
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionReused,
+    Hooks,
+    NameResolved,
+    RedirectFollowed,
+    RequestSent,
+    ResponseEnded,
+    ResponseHeadReceived,
+    RetryScheduled,
+)
 from fastreq.url import URL
 
 __version__ = "0.1.0"
 
 __all__ = [
     "URL",
+    "Address",
+    "Auth",
+    "Basic",
+    "Bearer",
     "BlockedAddress",
     "BodyTooLarge",
     "ByteStream",
@@ -51,35 +75,53 @@ __all__ = [
     "ClientClosed",
     "ConnectError",
     "ConnectTimeout",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "ConnectionReused",
+    "Cookies",
     "DNSError",
     "DecodingError",
+    "Digest",
     "FastreqError",
     "HTTPStatusError",
     "Headers",
+    "Hooks",
     "IncompleteBody",
     "InvalidURL",
     "Limits",
     "LocalProtocolError",
+    "NameResolved",
+    "Netrc",
     "NetworkError",
+    "Policy",
     "PoolStats",
     "PoolTimeout",
     "ProtocolError",
     "ProxyError",
     "ReadError",
     "ReadTimeout",
+    "RedirectFollowed",
     "RemoteProtocolError",
     "Request",
+    "RequestSent",
     "Response",
+    "ResponseEnded",
+    "ResponseHeadReceived",
+    "Retry",
+    "RetryScheduled",
+    "ServerSentEvent",
     "StreamClient",
     "StreamConsumed",
     "TLSError",
-    "TimeoutException",
     "Timeout",
+    "TimeoutException",
     "Timings",
     "TooManyRedirects",
     "TotalTimeout",
+    "Transport",
     "TransportError",
     "UnsupportedProtocol",
+    "Upgraded",
     "WriteError",
     "WriteTimeout",
     "delete",

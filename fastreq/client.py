@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from time import monotonic
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
-from fastreq.connect import Route
-from fastreq.content.decode import accept_encoding, codings_of, pieces
-from fastreq.content.reading import too_large
-from fastreq.deadline import NEVER
+from fastreq.call import Call, Policies, SendOptions, Transport
+from fastreq.content.decode import accept_encoding
+from fastreq.content.encode import compressed, encode_body, encode_params, merge_query
 from fastreq.engine import Engine
-from fastreq.errors import BodyTooLarge, ClientClosed, FastreqError
+from fastreq.errors import ClientClosed, InvalidURL, RemoteProtocolError
 from fastreq.headers import Headers, HeaderTypes
-from fastreq.http1.body import StreamedBody, WholeBody
 from fastreq.http1.request import check_method
-from fastreq.messages import BodyTypes, Request, Response, ResponseHead
-from fastreq.options import UNSET, Limits, SendOptions, Timeout, Unset, unknown_keyword
+from fastreq.messages import BodyTypes, Request, Response
+from fastreq.options import UNSET, Limits, Timeout, Unset, unknown_keyword
+from fastreq.pacing import Pacing
+from fastreq.policies.auth import AuthTypes, to_auth
+from fastreq.policies.cookies import Cookies, CookieTypes, cookie_header
+from fastreq.policies.guard import Address, guard
+from fastreq.policies.hosts import Policy
+from fastreq.policies.redirects import DEFAULT_SENSITIVE
+from fastreq.policies.retries import Retry
 from fastreq.pool import PoolStats
-from fastreq.protocol import Exchange
-from fastreq.tls import check, server_name, ssl_context
+from fastreq.routing import Routes
+from fastreq.trace import Hooks
 from fastreq.url import URL, parse_url
 
 URLTypes: TypeAlias = str | URL
 
-BREATH = 4 * 2**20
-"""Bytes that are decoded before other tasks have their turn."""
+DEFAULT_TIMEOUT: Final = Timeout()
+DEFAULT_LIMITS: Final = Limits()
 
-MAX_ROUTES = 4096
-"""Origins whose way is remembered."""
+
+class Upgraded(NamedTuple):
+    """A connection that speaks another protocol from here on, and is nobody's but yours."""
+
+    response: Response
+    transport: asyncio.Transport  # paused: set your protocol, then resume_reading()
+    received: bytes  # what has come of that protocol already
 
 
 class Client:
@@ -41,15 +50,28 @@ class Client:
     used under several loops, one after the other: connections of a loop that is gone are dropped.
 
     Args:
+        base_url: what a relative URL is added to.
         headers: fields of every request, beside or in place of the usual ones.
+        params: query parameters of every request.
+        cookies: cookies to begin with, or a `Cookies` jar to share.
+        auth: (user, password), or an `Auth`; for the origin that was asked for alone.
         timeout: seconds in all, or a `Timeout`; None: no limits.
         limits: how many connections are kept, and how long.
+        retry: how often, or a `Retry`.
         follow_redirects: whether `Location` is followed.
+        max_redirects: how often in a row.
         verify: True: certifi's authorities; "system": those of the operating system; a path: a
             file or folder of authorities; False: nobody is verified; or an `ssl.SSLContext`.
         cert: a client certificate: a path, (certificate, key), or (certificate, key, password).
-        trust_env: whether `SSL_CERT_FILE` and `SSL_CERT_DIR` count.
+        proxy: the URL of a proxy for every request.
+        trust_env: whether proxies and authorities from the environment count.
         max_body: bytes that a buffered body may have, as sent and decoded; streams have no limit.
+        sensitive_headers: fields that no redirect takes to another origin, beside Authorization,
+            Cookie and Proxy-Authorization.
+        allow: "public", or what says of an address whether it may be connected to.
+        policy: how hosts are treated: all, or by origin.
+        hooks: what is told as requests advance.
+        transport: what stands in for pool and wire.
 
     Raises:
         TypeError: a keyword that there is not; the text says what was meant.
@@ -59,27 +81,52 @@ class Client:
     def __init__(
         self,
         *,
+        base_url: URLTypes = "",
         headers: HeaderTypes | None = None,
-        timeout: float | Timeout | None = Timeout(),  # noqa: B008 (frozen)
-        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        params: Any = None,
+        cookies: CookieTypes | None = None,
+        auth: AuthTypes = None,
+        timeout: float | Timeout | None = DEFAULT_TIMEOUT,
+        limits: Limits = DEFAULT_LIMITS,
+        retry: int | Retry = 0,
         follow_redirects: bool = True,
+        max_redirects: int = 10,
         verify: Any = True,
         cert: Any = None,
+        proxy: str | None = None,
         trust_env: bool = True,
         max_body: int | None = 256 * 2**20,
+        sensitive_headers: Iterable[str] = DEFAULT_SENSITIVE,
+        allow: Callable[[Address], bool] | Literal["public"] | None = None,
+        policy: Policy | Mapping[str, Policy] | None = None,
+        hooks: Hooks | None = None,
+        transport: Transport | None = None,
         **unknown: Any,
     ) -> None:
         for name in unknown:
             raise unknown_keyword("Client()", name, Client.__init__.__annotations__)
         usual = {"Accept": "*/*", "Accept-Encoding": accept_encoding(), "User-Agent": "fastreq/0.1"}
+        self.base_url = URL(base_url)
         self.headers = Headers(usual).merged(headers or {})
-        self.max_body = max_body
+        self.params = params
+        encode_params(params or {})  # refused here, rather than at each request
+        self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
         self.is_closed = False
         self._limits = limits
-        self._defaults = SendOptions(Timeout.of(timeout), follow_redirects)
-        check(verify, cert, trust_env)
-        self._tls = (verify, cert, trust_env)
-        self._routes: dict[str, Route] = {}  # by origin
+        self._defaults = SendOptions(
+            Timeout.of(timeout), follow_redirects, _retry(retry), to_auth(auth)
+        )
+        self._policies = Policies(
+            routes=Routes(verify, cert, trust_env),
+            cookies=self.cookies,
+            pacing=Pacing(policy) if policy is not None else None,
+            max_redirects=max_redirects,
+            sensitive=frozenset(map(str.lower, sensitive_headers)),
+            max_body=max_body,
+            hooks=hooks,
+            transport=transport,
+        )
+        self._allowed = guard(allow)
         self._engine: Engine | None = None  # what is bound to the loop it was used on last
 
     def __repr__(self) -> str:
@@ -93,10 +140,18 @@ class Client:
         method: str,
         url: URLTypes,
         *,
+        params: Any = None,
         headers: HeaderTypes | None = None,
+        cookies: CookieTypes | None = None,
         content: BodyTypes | None = None,
+        data: Any = None,
+        json: Any = None,
+        files: Any = None,
+        auth: AuthTypes | Unset = UNSET,
         timeout: float | Timeout | Unset | None = UNSET,
         follow_redirects: bool | Unset = UNSET,
+        retry: int | Retry | Unset = UNSET,
+        compress: Literal["gzip", "deflate"] | None = None,
         **unknown: Any,
     ) -> Response:
         """Send a request, and give its response with its whole body.
@@ -106,55 +161,116 @@ class Client:
         Args:
             method: such as "GET".
             url: where to; anything whose `str()` is a URL.
+            params: query parameters, added to the client's and the URL's.
             headers: fields beside, or in place of, the client's.
-            content: the body: bytes, str (sent as UTF-8), or iterables of bytes.
+            cookies: cookies for this request alone, beside the client's.
+            content: the body: bytes, str (sent as UTF-8), a binary file, or iterables of bytes.
+            data: a form.
+            json: anything that JSON has.
+            files: files to upload, with the fields of `data`.
+            auth: in place of the client's; None: no credentials.
             timeout: in place of the client's.
             follow_redirects: in place of the client's.
+            retry: in place of the client's.
+            compress: compress the body.
 
         Raises:
             InvalidURL, LocalProtocolError, TypeError: it cannot be sent; nothing was.
             TransportError: the response did not come.
+            TooManyRedirects: they lead too far, or in a circle.
             DecodingError, BodyTooLarge: its body could not be read.
         """
         for name in unknown:
-            raise unknown_keyword("request()", name, Client.request.__annotations__)
-        return await self.send(
-            self._build(method, url, headers, content, timeout, follow_redirects)
-        )
+            raise unknown_keyword("request()", name, _REQUEST_OPTIONS)
+        request = self._build(method, url, params, headers)
+        if not (content is None and data is None and json is None and files is None):
+            self._add_body(request, content, data, json, files, compress)
+        if cookies is not None:
+            self._add_cookies(request, cookies)
+        if any(option is not UNSET for option in (auth, timeout, follow_redirects, retry)):
+            request.options = self._options(auth, timeout, follow_redirects, retry)
+        return await self.send(request)
 
     def build_request(self, method: str, url: URLTypes, **options: Any) -> Request:
-        """Make a request as `request()` would, to be changed, and sent by `send()`."""
-        for name in options:
-            if name not in _REQUEST_OPTIONS:
-                raise unknown_keyword("build_request()", name, _REQUEST_OPTIONS)
-        return self._build(method, url, *(options.get(n, d) for n, d in _REQUEST_OPTIONS.items()))
+        """Make a request as `request()` would, to be changed, and sent by `send()`.
+
+        Raises:
+            InvalidURL, LocalProtocolError, TypeError: it cannot be sent.
+        """
+        for name in options.keys() - _REQUEST_OPTIONS.keys():
+            raise unknown_keyword("build_request()", name, _REQUEST_OPTIONS)
+        option = {**_REQUEST_OPTIONS, **options}
+        request = self._build(method, url, option["params"], option["headers"])
+        self._add_body(
+            request,
+            option["content"],
+            option["data"],
+            option["json"],
+            option["files"],
+            option["compress"],
+        )
+        if option["cookies"] is not None:
+            self._add_cookies(request, option["cookies"])
+        of_sending = ("auth", "timeout", "follow_redirects", "retry")
+        if not options.keys().isdisjoint(of_sending):
+            request.options = self._options(*(option[name] for name in of_sending))
+        return request
 
     def _build(
-        self,
-        method: str,
-        url: URLTypes,
-        headers: HeaderTypes | None,
-        content: BodyTypes | None,
-        timeout: float | Timeout | Unset | None,
-        follow_redirects: bool | Unset,
+        self, method: str, url: URLTypes, params: Any, headers: HeaderTypes | None
     ) -> Request:
         fields = self.headers.snapshot()
         if headers is not None:
             fields = fields.merged(headers)
-        request = Request(check_method(method), parse_url(url), fields)
-        if content is not None:
-            request.body = _body(content)
-        if timeout is not UNSET or follow_redirects is not UNSET:
-            request.options = self._options(timeout, follow_redirects)
-        return request
+        target = parse_url(url) if not self.base_url.given else self._join(url)
+        if params or self.params:
+            query = merge_query(target.query, self.params or {})
+            target = target.with_query(merge_query(query, params or {}))
+        return Request(check_method(method), target, fields)
+
+    def _join(self, url: URLTypes) -> URL:
+        """A relative URL is added to the path of `base_url`, as httpx does it."""
+        given = URL(url)
+        if given.is_absolute or given.given.startswith("//"):
+            return self.base_url.join(given)
+        path, query, fragment = given.path, given.query, given.fragment
+        base = self.base_url
+        if not base.is_absolute:
+            raise InvalidURL(f"base_url={base.given!r} is no URL to add to; write 'https://...'")
+        whole = f"{base.scheme}://{base.userinfo}{'@' if base.userinfo else ''}"
+        whole += base.origin.partition("://")[2] + base.path.rstrip("/") + "/" + path.lstrip("/")
+        return URL(whole + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else ""))
+
+    def _add_body(
+        self, request: Request, content: Any, data: Any, json: Any, files: Any, compress: Any
+    ) -> None:
+        encoded = encode_body(content, data, json, files)
+        if compress is not None:
+            encoded = compressed(encoded, compress)
+            request.headers.setdefault("Content-Encoding", compress)
+        request.body, request.length = encoded.body, encoded.length
+        if encoded.content_type is not None and "content-type" not in request.fields.names:
+            request.headers["Content-Type"] = encoded.content_type
+
+    def _add_cookies(self, request: Request, cookies: CookieTypes) -> None:
+        value = cookie_header(cookies, request.url)
+        given = request.fields.get("cookie")
+        if value:
+            request.headers["Cookie"] = f"{given}; {value}" if given else value
 
     def _options(
-        self, timeout: float | Timeout | Unset | None, follow_redirects: bool | Unset
+        self,
+        auth: AuthTypes | Unset,
+        timeout: float | Timeout | Unset | None,
+        follow_redirects: bool | Unset,
+        retry: int | Retry | Unset,
     ) -> SendOptions:
-        default = self._defaults
+        usual = self._defaults
         return SendOptions(
-            default.timeout if isinstance(timeout, Unset) else Timeout.of(timeout),
-            default.follow_redirects if isinstance(follow_redirects, Unset) else follow_redirects,
+            usual.timeout if isinstance(timeout, Unset) else Timeout.of(timeout),
+            usual.follow_redirects if isinstance(follow_redirects, Unset) else follow_redirects,
+            usual.retry if isinstance(retry, Unset) else _retry(retry),
+            usual.auth if isinstance(auth, Unset) else to_auth(auth),
         )
 
     async def send(self, request: Request, *, stream: bool = False) -> Response:
@@ -169,77 +285,9 @@ class Client:
             TransportError: the response did not come.
             DecodingError, BodyTooLarge: its body could not be read.
         """
-        started = monotonic()
+        engine = self._running_engine() if self._policies.transport is None else None
         options = request.options or self._defaults
-        try:
-            engine = self._running_engine()
-            if stream:
-                return await self._open_stream(engine, request, options, started)
-            return await self._exchange(engine, request, options, started)
-        except FastreqError as exc:
-            exc.request = exc.request or request
-            exc.attempts = exc.attempts or 1
-            exc.elapsed = monotonic() - started
-            raise
-
-    async def _exchange(
-        self, engine: Engine, request: Request, options: SendOptions, started: float
-    ) -> Response:
-        """One request, and its whole response."""
-        body = WholeBody(self.max_body)
-        timeout = options.timeout
-        due = NEVER if timeout.total is None else started + timeout.total
-        route = self._route(request.url)
-        exchange = await engine.exchange(request, route, timeout, body, due, started)
-        head = exchange.final_head
-        content = body.value()
-        if head.content_encoding and content:
-            content = await self._decode(content, head)
-        return Response.received(request, head, exchange, content)
-
-    async def _open_stream(
-        self, engine: Engine, request: Request, options: SendOptions, started: float
-    ) -> Response:
-        """One request, and its response up to the body."""
-        timeout = options.timeout
-        total = timeout.total_of_stream
-        due = NEVER if total is None else started + total
-        route = self._route(request.url)
-        exchange = await engine.exchange(request, route, timeout, StreamedBody(), due, started)
-        response = Response.received(request, exchange.final_head, exchange)
-        response.attach(exchange, self.max_body)
-        return response
-
-    async def _decode(self, content: bytes, head: ResponseHead) -> bytes:
-        """Decode a body, letting others have their turn in a long one."""
-        decoded, size, breath = [], 0, BREATH
-        for piece in pieces(content, codings_of(head.content_encoding)):
-            decoded.append(piece)
-            size += len(piece)
-            if self.max_body is not None and size > self.max_body:
-                raise BodyTooLarge(too_large(self.max_body))
-            if size > breath:
-                breath += BREATH
-                await asyncio.sleep(0)
-        return decoded[0] if len(decoded) == 1 else b"".join(decoded)
-
-    def _route(self, url: URL) -> Route:
-        """The pool's key for this URL: what makes two connections interchangeable."""
-        route = self._routes.get(url.origin)
-        if route is None:
-            tls = url.scheme.startswith("https")
-            route = Route(
-                scheme=url.scheme,
-                host=url.host,
-                port=url.effective_port,
-                socket_path=url.socket_path,
-                tls=ssl_context(*self._tls) if tls else None,
-                server_hostname=server_name(url.host) if tls else None,
-            )
-            if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
-            self._routes[url.origin] = route
-        return route
+        return await Call(self._policies, engine, options, stream).run(request)
 
     async def get(self, url: URLTypes, **options: Any) -> Response:
         """`request("GET", ...)`."""
@@ -294,6 +342,24 @@ class Client:
         finally:
             await response.aclose()
 
+    async def upgrade(self, url: URLTypes, protocol: str, **options: Any) -> Upgraded:
+        """Ask for another protocol on the connection (RFC 9110, section 7.8), and hand it over.
+
+        Raises:
+            RemoteProtocolError: the server does not switch; the text has its status.
+        """
+        request = self.build_request("GET", url, **options)
+        request.headers["Connection"] = "Upgrade"
+        request.headers["Upgrade"] = protocol
+        response = await self.send(request, stream=True)
+        transport, received = response.take_transport()
+        if transport is None:
+            await response.aclose()
+            raise RemoteProtocolError(
+                f"{request.url.redacted} did not switch to {protocol}: {response!r}"
+            )
+        return Upgraded(response, transport, received)
+
     # ---- the client itself
 
     def stats(self) -> PoolStats:
@@ -311,7 +377,14 @@ class Client:
             if engine.loop.is_running():
                 raise RuntimeError(f"{self!r} is in use on another running event loop")
             engine.drop()
-        self._engine = Engine(loop, self._limits)
+        policies = self._policies
+        self._engine = Engine(
+            loop,
+            self._limits,
+            hooks=policies.hooks,
+            allowed=self._allowed,
+            max_connections=policies.pacing.max_connections if policies.pacing else None,
+        )
         return self._engine
 
     async def aclose(self) -> None:
@@ -319,6 +392,8 @@ class Client:
         self.is_closed = True
         if self._engine is not None and not self._engine.is_closed:
             await self._engine.aclose()
+        if self._policies.transport is not None:
+            await self._policies.transport.aclose()
 
     async def __aenter__(self) -> Self:
         if self.is_closed:
@@ -340,16 +415,23 @@ class Client:
             engine.loop.call_soon_threadsafe(engine.drop)
 
 
-def _body(content: BodyTypes) -> bytes | Iterable[bytes] | AsyncIterable[bytes]:
-    if isinstance(content, str):
-        return content.encode()
-    return bytes(content) if isinstance(content, (bytearray, memoryview)) else content
+def _retry(value: int | Retry) -> Retry | None:
+    retry = Retry.of(value)
+    return retry if retry.total else None
 
 
-_REQUEST_OPTIONS: dict[str, Any] = {
+_REQUEST_OPTIONS: Final[dict[str, Any]] = {
+    "params": None,
     "headers": None,
+    "cookies": None,
     "content": None,
+    "data": None,
+    "json": None,
+    "files": None,
+    "auth": UNSET,
     "timeout": UNSET,
     "follow_redirects": UNSET,
+    "retry": UNSET,
+    "compress": None,
 }
-"""What `request()` takes, in the order of `_build()`, with the value of what is not given."""
+"""What `request()` takes, and what it means that it was not given."""

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from fastreq import tls
-from fastreq.errors import ConnectError, TLSError
+from fastreq.errors import BlockedAddress, ConnectError, TLSError
 from fastreq.resolve import Address
 
 STAGGER = 0.25
@@ -38,12 +38,6 @@ class Route(NamedTuple):
     server_hostname: str | None = None  # as `tls.server_name()` makes it; None: plain
 
     def __str__(self) -> str:
-        if self.socket_path is not None:
-            return f"{self.scheme}://{self.socket_path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
-
-    def __str__(self) -> str:
         """The origin, as error texts and statistics name it."""
         if self.socket_path is not None:
             return f"{self.scheme}://{self.socket_path}"
@@ -61,6 +55,7 @@ class Progress:
         self.dns = 0.0
         self.connect = 0.0
         self.tls = 0.0
+        self.addresses: list[str] = []  # what the name was found to mean
         self.remote_address: tuple[str, int] | str | None = None  # str: of a Unix domain socket
 
     def __repr__(self) -> str:
@@ -100,8 +95,14 @@ P = TypeVar("P", bound=Connection)
 class Connector(Generic[P]):
     """Opens connections; owns none of them."""
 
-    def __init__(self, resolver: Names, protocol_factory: Callable[[], P]) -> None:
+    def __init__(
+        self,
+        resolver: Names,
+        protocol_factory: Callable[[], P],
+        allowed: Callable[[str], bool] | None = None,
+    ) -> None:
         self._resolver = resolver
+        self._allowed = allowed  # says of an address whether it may be dialled
         self._factory: Callable[[], Any] = protocol_factory
 
     async def connect(self, route: Route, progress: Progress) -> P:
@@ -115,8 +116,9 @@ class Connector(Generic[P]):
             TLSError: the handshake failed, or the certificate is not trusted.
         """
         if route.socket_path is not None:
+            self._checked(route, [route.socket_path])
             with progress.during("connect"):
-                protocol = await self._dial_socket(route, route.socket_path)
+                protocol = await self._dial_socket(route.socket_path, route)
             progress.remote_address = route.socket_path
         else:
             addresses = await self._addresses(route, progress)
@@ -132,9 +134,21 @@ class Connector(Generic[P]):
     async def _addresses(self, route: Route, progress: Progress) -> list[str]:
         """The addresses to dial, in this order; whatever may not be dialled is taken out here."""
         if _is_ip(route.host):
-            return [route.host]
+            return self._checked(route, [route.host])
         with progress.during("dns"):
-            return interleave(await self._resolver.resolve(route.host, route.port))
+            found = await self._resolver.resolve(route.host, route.port)
+        progress.addresses = interleave(found)
+        return self._checked(route, progress.addresses)
+
+    def _checked(self, route: Route, addresses: list[str]) -> list[str]:
+        """Those that may be dialled: checked here, after DNS, they are the very ones dialled."""
+        if self._allowed is None:
+            return addresses
+        allowed = [address for address in addresses if self._allowed(address)]
+        if not allowed:
+            shown = ", ".join(addresses[:MAX_SHOWN])
+            raise BlockedAddress(f"{route.host} is {shown}, which allow= does not let through")
+        return allowed
 
     async def _race(self, addresses: list[str], route: Route) -> P:
         """Dial one address after the other; the first to answer wins (RFC 8305, section 5).
@@ -180,19 +194,40 @@ class Connector(Generic[P]):
 
     async def _dial(self, address: str, route: Route) -> P:
         loop = asyncio.get_running_loop()
-        transport, protocol = await loop.create_connection(self._factory, address, route.port)
-        if route.tls is not None:
-            # What a server says before the handshake must meet TLS, which refuses it.
-            transport.pause_reading()
-        return protocol  # type: ignore[no-any-return]
+        _, made = await loop.create_connection(self._maker(route), address, route.port)
+        return made.protocol if isinstance(made, _Gate) else made  # type: ignore[no-any-return]
 
-    async def _dial_socket(self, route: Route, path: str) -> P:
+    async def _dial_socket(self, path: str, route: Route) -> P:
         loop = asyncio.get_running_loop()
         try:
-            _, protocol = await loop.create_unix_connection(self._factory, path)
+            _, made = await loop.create_unix_connection(self._maker(route), path)
         except OSError as exc:
             raise _refused(route, [(path, exc)]) from exc
-        return protocol  # type: ignore[no-any-return]
+        return made.protocol if isinstance(made, _Gate) else made  # type: ignore[no-any-return]
+
+    def _maker(self, route: Route) -> Callable[[], Any]:
+        return self._factory if route.tls is None else lambda: _Gate(self._factory())
+
+
+class _Gate(asyncio.Protocol):
+    """Stands before a protocol until TLS does: hangs up on a server that speaks too soon.
+
+    What comes in plain must never pass for what comes in TLS (CVE-2023-40217).
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.protocol.connection_lost(exc)
 
 
 def interleave(addresses: Sequence[Address]) -> list[str]:
@@ -207,6 +242,10 @@ async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -
     """Put TLS on a connection, or abort it."""
     plain = protocol.transport
     try:
+        if context.check_hostname and not route.server_hostname:
+            raise ValueError("no name to look for in the certificate")  # start_tls() would not mind
+        if plain.is_closing():
+            raise ConnectionResetError("the server closed the connection, or spoke before TLS")
         secure = await asyncio.get_running_loop().start_tls(
             plain,
             protocol,  # type: ignore[arg-type]
@@ -216,7 +255,7 @@ async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -
             ssl_shutdown_timeout=SHUTDOWN_SECONDS,
         )
         if secure is None or plain.is_closing():  # aborted by somebody: both loops see no error
-            raise ConnectionAbortedError(errno.ECONNABORTED, "")
+            raise ConnectionAbortedError("the connection was closed")
     except ssl.SSLError as exc:
         plain.abort()
         raise tls.explain(exc, str(route), route.port).at("tls") from exc
@@ -265,7 +304,6 @@ _TOO_MANY_FILES = (
 _REASONS = {
     errno.ECONNREFUSED: "connection refused: nothing listens there",
     errno.ECONNRESET: "the server closed the connection",
-    errno.ECONNABORTED: "the connection was closed",
     errno.EHOSTUNREACH: "unreachable: no route to the host",
     errno.ENETUNREACH: "unreachable: no route to its network",
     errno.ETIMEDOUT: "no answer, says the operating system",
@@ -279,11 +317,9 @@ _REASONS = {
 
 def _why(exc: Exception) -> str:
     code = getattr(exc, "errno", None)
-    if code is None and isinstance(exc, ConnectionResetError):  # the loops' for an EOF
-        code = errno.ECONNRESET
-    if code is None:
-        return str(exc) or type(exc).__name__
-    return _REASONS.get(code) or os.strerror(code)
+    if code is not None:
+        return _REASONS.get(code) or os.strerror(code)
+    return str(exc) or _REASONS[errno.ECONNRESET]  # as both loops raise it for an EOF
 
 
 def _is_ip(host: str) -> bool:

@@ -23,7 +23,7 @@ class Timed(Protocol):
     """What can be late."""
 
     due: float
-    """`time.monotonic()` before which nothing needs to be done; may be too early, never too late."""
+    """`time.monotonic()` before which nothing needs to be done; it may be too early."""
 
     def check(self, now: float, late: float) -> float:
         """Act if the time has come; give the new `due`. The loop was `late` by so many seconds."""
@@ -58,8 +58,9 @@ class Deadlines:
         if due < self.next:
             if self._timer is not None:
                 self._timer.cancel()
-            self.next = due
-            self._timer = self._loop.call_later(max(0.0, due - monotonic()), self._wake)
+            now = monotonic()
+            self.next = max(due, now)  # for how late the timer is hangs on when it could go off
+            self._timer = self._loop.call_later(self.next - now, self._wake)
 
     def close(self) -> None:
         """Drop the timer."""

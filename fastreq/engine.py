@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 
 from fastreq.connect import Connector, Progress, Route
@@ -25,6 +25,7 @@ from fastreq.options import Limits, Timeout
 from fastreq.pool import Pool
 from fastreq.protocol import RECEIVE_SIZE, Exchange, HTTPProtocol
 from fastreq.resolve import Resolver
+from fastreq.trace import ConnectionClosed, ConnectionOpened, ConnectionReused, Hooks, NameResolved
 
 # RFC 9110, section 9.2.2: those that may be sent twice without being asked for twice.
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -47,13 +48,22 @@ def receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
 class Engine:
     """Sends one request at a time over a leased connection, and reads its response."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        *,
+        hooks: Hooks | None = None,
+        allowed: Callable[[str], bool] | None = None,
+        max_connections: Callable[[str], int | None] | None = None,
+    ) -> None:
         self.loop = loop
         self.limits = limits
         self.deadlines = Deadlines(loop)
-        self.pool: Pool[HTTPProtocol] = Pool(loop, limits, self.deadlines)
+        self.pool: Pool[HTTPProtocol] = Pool(loop, limits, self.deadlines, max_connections)
         self.is_closed = False
-        self._connector = Connector(Resolver(), self._make_protocol)
+        self._hooks = hooks
+        self._connector = Connector(Resolver(), self._make_protocol, allowed)
         self._connections: set[HTTPProtocol] = set()
         self._until_loop_ends = self._close_with_loop()
         self._start_hook()
@@ -80,9 +90,15 @@ class Engine:
         exchange = Exchange(request.method, body, timeout.read or NEVER, timeout.write or NEVER)
         exchange.started = started
         exchange.total_due = total_due
+        if payload:
+            exchange.expects = "expect" in request.fields.names
+        elif exchange.streams:
+            exchange.switches = "upgrade" in request.fields.names
         connection = self.pool.take(route)
         if connection is None:
             connection = await self._lease(route, timeout, exchange)
+        if self._hooks is not None and exchange.opened is None:
+            self._tell_reused(self._hooks, connection)
         try:
             await connection.carry(exchange, head, payload)
         except NetworkError:
@@ -142,7 +158,32 @@ class Engine:
         self._connections.add(connection)
         connection.when_lost(self._connections.discard)
         self.deadlines.watch(connection)
+        if self._hooks is not None:
+            self._tell_opened(self._hooks, connection, progress)
         return connection
+
+    def _tell_opened(self, hooks: Hooks, connection: HTTPProtocol, progress: Progress) -> None:
+        name, address = connection.name, connection.remote_address
+        try:
+            if hooks.dns is not None and progress.addresses:
+                hooks.dns(NameResolved(name, tuple(progress.addresses), progress.dns))
+            if hooks.connection_opened is not None:
+                hooks.connection_opened(ConnectionOpened(name, address, *connection.opened))
+        except BaseException:
+            connection.abort()
+            raise
+        if (closed := hooks.connection_closed) is not None:
+            connection.when_lost(lambda _: closed(ConnectionClosed(name, address)))
+
+    def _tell_reused(self, hooks: Hooks, connection: HTTPProtocol) -> None:
+        if hooks.connection_reused is not None:
+            try:
+                event = ConnectionReused(connection.name, connection.remote_address)
+                hooks.connection_reused(event)
+            except BaseException:
+                connection.abort()
+                self.pool.give_back(connection, False)
+                raise
 
     def _refuse_if_closed(self, connection: HTTPProtocol | None = None) -> None:
         if self.is_closed:

@@ -37,7 +37,7 @@ def field_value(name: str | bytes, value: str | bytes) -> bytes:
         TypeError: it is not text.
     """
     if not isinstance(value, (str, bytes)):
-        raise TypeError(f"header {quoted(name)} is {value!r}; expected str, so write {str(value)!r}")
+        raise TypeError(f"header {quoted(name)} is {value!r}; expected str, such as {str(value)!r}")
     try:
         raw = value.encode("latin-1") if isinstance(value, str) else value
     except UnicodeEncodeError as exc:

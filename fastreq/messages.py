@@ -10,9 +10,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from fastreq.content.reading import DecodedStream, Stream, lines, once, resized
-from fastreq.errors import HTTPStatusError, StreamConsumed
+from fastreq.errors import FastreqError, HTTPStatusError, StreamConsumed
 from fastreq.headers import Headers, HeaderTypes
-from fastreq.options import SendOptions
 from fastreq.url import URL, parse_url
 
 BodyTypes: TypeAlias = bytes | bytearray | memoryview | str | Iterable[bytes] | AsyncIterable[bytes]
@@ -46,7 +45,7 @@ class Request:
         self.fields = fields  # not to be changed here: see `headers`
         self.body = body  # as it is sent: bytes, or what gives them piece by piece
         self.length = length  # of a body that is not bytes, where it is known
-        self.options: SendOptions | None = None  # None: all as the client has it
+        self.options: Any = None  # the client's own, and nobody else's; None: all as it has them
         self._own = False  # the fields are this request's alone
 
     @property
@@ -56,6 +55,13 @@ class Request:
             self.fields = self.fields.copy()
             self._own = True
         return self.fields
+
+    def with_field(self, name: str, value: str) -> Request:
+        """A copy that has this field, in place of those of the same name."""
+        twin = Request(self.method, self.url, self.fields.copy(), self.body, self.length)
+        twin.options = self.options
+        twin.fields[name] = value
+        return twin
 
     @property
     def content(self) -> bytes:
@@ -133,6 +139,7 @@ class Course(Protocol):
     @property
     def trailers(self) -> bytes: ...
     def timings(self) -> Timings: ...
+    def take_transport(self) -> tuple[Any, bytes]: ...
 
 
 class _Past(NamedTuple):
@@ -144,6 +151,9 @@ class _Past(NamedTuple):
 
     def timings(self) -> Timings:
         return self.measured
+
+    def take_transport(self) -> tuple[Any, bytes]:
+        return None, b""
 
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';]+)""", re.IGNORECASE)
@@ -182,7 +192,9 @@ class Response:
         body = content.encode() if isinstance(content, str) else content
         reason = _REASONS.get(status, "").encode()
         head = ResponseHead(1, status, reason, fields.block)
-        self._fill(request or Request("GET", parse_url("http://localhost/"), Headers()), head, _Past())
+        self._fill(
+            request or Request("GET", parse_url("http://localhost/"), Headers()), head, _Past()
+        )
         self._body = bytes(body)
 
     @classmethod
@@ -275,6 +287,22 @@ class Response:
     def trailers(self) -> Headers:
         """The trailer fields of a chunked body; empty until it has been read."""
         return Headers.received(self._course.trailers)
+
+    def has_field(self, name: bytes) -> bool:
+        """Whether there is a field of this name, in lower case; makes no `headers` to see it."""
+        return self._head.has(name)
+
+    def take_transport(self) -> tuple[Any, bytes]:
+        """The transport of a connection that was switched to another protocol, paused, and what
+        has come of that; (None, b"") where nothing was switched, or it was taken."""
+        return self._course.take_transport()
+
+    def when_ended(self, call: Callable[[FastreqError | None], None]) -> None:
+        """Have `call` called once the body has ended, or has failed: at once, if it has."""
+        if self._stream is None:
+            call(None)
+        else:
+            self._stream.when_ended = call
 
     def raise_for_status(self) -> Self:
         """Give this response back, if its status is below 400.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import Final
 
 
 class Unset:
@@ -148,10 +148,3 @@ class Limits:
         _check_count("Limits", "max_keepalive", self.max_keepalive, least=0)
         _check_seconds("Limits", "keepalive_expiry", self.keepalive_expiry, zero=True)
         _check_seconds("Limits", "max_age", self.max_age, zero=True)
-
-
-class SendOptions(NamedTuple):
-    """What may be said for one request, and is otherwise as the client has it."""
-
-    timeout: Timeout
-    follow_redirects: bool

@@ -48,16 +48,19 @@ class PoolStats(dict[str, OriginStats]):
     @property
     def total(self) -> OriginStats:
         """The sum over all origins."""
-        return OriginStats(*(sum(column) for column in zip(OriginStats(*[0] * 6), *self.values())))
+        if not self:
+            return OriginStats(0, 0, 0, 0, 0, 0)
+        return OriginStats(*(sum(column) for column in zip(*self.values(), strict=True)))
 
 
 class Host(Generic[C]):
     """The connections of one key, and the requests that wait for one."""
 
-    __slots__ = ("idle", "key", "opened", "reused", "slots", "waiters")
+    __slots__ = ("idle", "key", "limit", "opened", "reused", "slots", "waiters")
 
-    def __init__(self, key: Hashable) -> None:
+    def __init__(self, key: Hashable, limit: float) -> None:
         self.key = key
+        self.limit = limit  # of slots
         self.slots = 0
         self.idle: dict[C, None] = {}  # newest last
         self.waiters: dict[Waiter[C], None] = {}  # in line
@@ -104,12 +107,17 @@ class Pool(Generic[C]):
     """The connections of a client on one loop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Limits, deadlines: Deadlines
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        deadlines: Deadlines,
+        max_connections: Callable[[str], int | None] | None = None,
     ) -> None:
         self.limits = limits
         self._loop = loop
         self._deadlines = deadlines
         self._per_host = limits.max_per_host or NEVER
+        self._max_connections = max_connections  # of a key, where it is less
         self._total = limits.max_connections or NEVER
         self._most_idle = NEVER if limits.max_keepalive is None else limits.max_keepalive
         self._hosts: dict[Hashable, Host[C]] = {}
@@ -163,7 +171,7 @@ class Pool(Generic[C]):
         connection = None if fresh else self.take(key)
         if connection is not None:
             return connection
-        host = self._hosts.get(key) or self._hosts.setdefault(key, Host(key))
+        host = self._hosts.get(key) or self._add_host(key)
         if not self._take_slot(host):
             connection = await self._wait(host, timeout, first=fresh)
             if connection is not None and not fresh and connection.is_usable(monotonic()):
@@ -172,6 +180,11 @@ class Pool(Generic[C]):
             if connection is not None:
                 connection.close()
         return await self._open(host, connect)
+
+    def _add_host(self, key: Hashable) -> Host[C]:
+        limit = self._max_connections(str(key)) if self._max_connections is not None else None
+        host = self._hosts[key] = Host(key, min(self._per_host, limit or NEVER))
+        return host
 
     async def _open(self, host: Host[C], connect: Callable[[], Awaitable[C]]) -> C:
         """Open a connection on a slot that is ours."""
@@ -192,9 +205,9 @@ class Pool(Generic[C]):
         if host.first_waiter() is not None:
             return False
         oldest = None
-        if host.slots >= self._per_host or self._slots >= self._total:
+        if host.slots >= host.limit or self._slots >= self._total:
             # One of ours is idle only where we want none of those.
-            oldest = next(iter(host.idle if host.slots >= self._per_host else self._idle), None)
+            oldest = next(iter(host.idle if host.slots >= host.limit else self._idle), None)
             if oldest is None:
                 return False
         host.slots += 1
@@ -296,7 +309,7 @@ class Pool(Generic[C]):
     def _note_starved(self, host: Host[C]) -> None:
         """Put a host at the end of those that wait for a slot of others, or strike it off."""
         self._starved.pop(host, None)
-        if host.waiters and host.slots < self._per_host:
+        if host.waiters and host.slots < host.limit:
             self._starved[host] = None
 
     def _tidy(self, host: Host[C]) -> None:

@@ -33,6 +33,9 @@ RECEIVE_SIZE = 256 * 1024
 HIGH_WATER = 256 * 1024  # bytes of a stream that nobody has read: reading pauses
 LOW_WATER = 64 * 1024  # ... until so few are left
 
+EXPECT_SECONDS = 1.0
+"""Seconds that a body waits for 100 (Continue), and is sent all the same."""
+
 SETTLED = 0.001
 """Seconds of idleness after which the socket is asked, before a lease, whether it has gone bad."""
 
@@ -64,6 +67,9 @@ class Exchange(ResponseReader):
         self.streams = type(body) is StreamedBody
         self.written = False  # some of the request may have left
         self.sent = False  # all of it has
+        self.expects = False  # the body waits for 100 (Continue)
+        self.transport: asyncio.Transport | None = None  # of a connection that was switched
+        self.received = b""  # on it, behind the head
         # Seconds of silence that are borne, and the moment when it must all be over.
         self.read_timeout = read
         self.write_timeout = write
@@ -87,6 +93,7 @@ class Exchange(ResponseReader):
     def renewed(self) -> Exchange:
         """The same, for another attempt; nothing has been read into the body yet."""
         again = Exchange(self.method, self.body, self.read_timeout, self.write_timeout)
+        again.switches, again.expects = self.switches, self.expects
         again.started, again.queued, again.total_due = self.started, self.queued, self.total_due
         return again
 
@@ -95,9 +102,8 @@ class Exchange(ResponseReader):
         dns, connect, tls = self.opened or (0.0, 0.0, 0.0)
         ended = self.ended_at or monotonic()
         heard = self.first_byte_at or ended
-        return Timings(
-            self.queued, dns, connect, tls, heard - self.sent_at, ended - heard, ended - self.started
-        )
+        ttfb, body, total = heard - self.sent_at, ended - heard, ended - self.started
+        return Timings(self.queued, dns, connect, tls, ttfb, body, total)
 
     async def read(self) -> bytes:
         """The next piece of a body that streams; b"" at its end.
@@ -124,8 +130,15 @@ class Exchange(ResponseReader):
         if self.connection is not None:
             self.connection.call(self._abandon)
 
+    def take_transport(self) -> tuple[asyncio.Transport | None, bytes]:
+        """The transport of a connection that was switched, and what has come on it."""
+        transport, self.transport = self.transport, None
+        return transport, self.received
+
     async def aclose(self) -> None:
         """Want no more; what was not read is gone, and its connection with it."""
+        if self.transport is not None:  # switched, and nobody took it
+            self.transport.abort()
         connection = self.connection
         cast(StreamedBody, self.body).drop()
         self._abandon()
@@ -280,10 +293,14 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     async def _send(self, exchange: Exchange, head: bytes, body: bytes | OutgoingBody) -> None:
         exchange.written = True
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) and not exchange.expects:
             self.transport.writelines([head, body])
         else:
             self.transport.write(head)
+            if exchange.expects:
+                await self._await_continue(exchange)
+            if isinstance(body, bytes):
+                body = OutgoingBody.of(body)
             self._silent_since = NEVER  # it is we who owe the peer something
             async with contextlib.aclosing(body.pieces()) as pieces:
                 async for piece in pieces:
@@ -295,6 +312,18 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         await self._drain(exchange)
         exchange.sent = True
         self._silent_since = monotonic()
+
+    async def _await_continue(self, exchange: Exchange) -> None:
+        """Wait for 100 (Continue), but not for ever (RFC 9110, section 10.1.1)."""
+        until = monotonic() + EXPECT_SECONDS
+        timer = self._loop.call_later(EXPECT_SECONDS, self._wake)
+        try:
+            while not exchange.continued and exchange.head is None and exchange.error is None:
+                if monotonic() >= until:
+                    break
+                await self._wait_for_peer(NEVER, exchange.total_due)
+        finally:
+            timer.cancel()
 
     async def _drain(self, exchange: Exchange) -> None:
         """Wait until the transport's buffer has room, the peer has answered, or failed."""
@@ -403,10 +432,23 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             return
         if exchange.ended:
             exchange.ended_at = now
-            self._end(exchange, used == len(view) and self._is_clean(exchange))
+            if exchange.switches and exchange.switched:
+                self._hand_over(exchange, bytes(view[used:]))
+            else:
+                self._end(exchange, used == len(view) and self._is_clean(exchange))
             self._wake()
         else:
             self._go_on(exchange)
+
+    def _hand_over(self, exchange: Exchange, received: bytes) -> None:
+        """Leave the transport to whoever speaks what follows, with what has come of it."""
+        self.transport.pause_reading()
+        exchange.transport, exchange.received = self.transport, received
+        self._exchange = exchange.connection = None
+        self.is_closed = True  # to the pool, and to the client
+        self._owner.give_back(self, False)
+        self._deadlines.forget(self)
+        self._lost.set_result(None)
 
     def _is_clean(self, exchange: Exchange) -> bool:
         """Whether request and response are over, and more of both may follow."""
@@ -422,7 +464,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """There is more to come: choose where it goes, and when."""
         if not exchange.streams:
             self._window = exchange.window() or self._buffer
-            if exchange.sent or not _answered_early(exchange):
+            if exchange.sent:
                 return
         elif cast(StreamedBody, exchange.body).size > HIGH_WATER and not self._read_paused:
             self._read_paused = True

@@ -12,12 +12,12 @@ import threading
 
 import pytest
 import trustme
+from servers.scripted import scripted
 
 from fastreq import connect, tls
 from fastreq.connect import Connector, Progress, Route, interleave
 from fastreq.errors import ConnectError, DNSError, TLSError
 from fastreq.resolve import Address, Resolver
-from servers.scripted import scripted
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -33,6 +33,7 @@ class Line(asyncio.BufferedProtocol):
         self.buffer = bytearray(2**18)
         self.received = b""
         self.events = []
+        self.transport = None
         self.lost = asyncio.get_running_loop().create_future()
         self.has_received = asyncio.Event()
 
@@ -68,6 +69,12 @@ class Names:
         return [Address(V6 if ":" in ip else V4, ip) for ip in self.names[host]]
 
 
+def is_down(line):
+    """Never up, or down again; uvloop closes some transports without calling it closing."""
+    transport = line.transport
+    return transport is None or transport.is_closing() or "closed=True" in repr(transport)
+
+
 class Dialler(Connector):
     """A connector with its lines, and its progress."""
 
@@ -85,7 +92,7 @@ class Dialler(Connector):
             await self.to(route)
         assert error is type(raised.value)
         assert self.progress.phase == raised.value.phase
-        assert all(line.transport.is_closing() for line in self.lines)
+        assert all(is_down(line) for line in self.lines)
         return str(raised.value)
 
 
@@ -114,13 +121,10 @@ def secure(port, host="127.0.0.1", context=None, path=None):
     return Route("https", host, port, path, context, tls.server_name(host))
 
 
-def trusting(ca=CA):
-    context = tls.ssl_context(trust_env=False)
-    own = ssl.create_default_context()
-    ca.configure_trust(own)
-    own.set_alpn_protocols(["http/1.1"])
-    assert context is not own
-    return own
+def trusting():
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    return context
 
 
 def server_tls(cert=SERVER):
@@ -213,7 +217,6 @@ async def test_zone():
         line.transport.write(b"hello")
         await line.has_received.wait()
         assert b"hello" == line.received
-    await asyncio.get_running_loop().shutdown_default_executor()  # asyncio asks for zones there
 
 
 async def test_a_peer_that_is_gone_at_once():
@@ -660,12 +663,12 @@ async def test_server_that_speaks_before_tls(addresses, first):
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=serve)
     thread.start()
-    route = secure(listener.getsockname()[1], "early")
-    dialler = Dialler(early=addresses)
-    with pytest.raises(TLSError):
-        async with asyncio.timeout(5):
-            await dialler.to(route)
-    thread.join()
+    route = secure(listener.getsockname()[1], "localhost")
+    dialler = Dialler(localhost=addresses)
+    text = await dialler.fails(route, TLSError)
+    await asyncio.to_thread(thread.join)
+
+    assert "certificate" not in text
     assert all(b"" == line.received for line in dialler.lines)
 
 
@@ -703,9 +706,10 @@ async def test_abort_in_the_handshake():
 async def test_timeout_in_the_handshake():
     async with scripted(wait) as server:
         dialler = Dialler()
+        route = secure(server.port)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await dialler.to(secure(server.port))
+            async with asyncio.timeout(0.1):
+                await dialler.to(route)
 
     assert "tls" == dialler.progress.phase
     assert dialler.progress.tls > 0
@@ -714,8 +718,8 @@ async def test_timeout_in_the_handshake():
 
 async def test_old_tls_is_refused():
     context = server_tls()
-    context.minimum_version = ssl.TLSVersion.TLSv1_1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
     async with scripted(wait, tls=context) as server:
         text = await Dialler().fails(secure(server.port, context=tls.ssl_context(False)), TLSError)
@@ -744,16 +748,15 @@ async def test_client_certificate(tmp_path):
             assert b"hello me@example.com" == line.received
 
         context.maximum_version = ssl.TLSVersion.TLSv1_2  # in 1.3 it is noticed after the handshake
-        text = await Dialler().fails(secure(server.port, context=tls.ssl_context(ca)), TLSError)
-        assert 'broke off the handshake with the alert "handshake failure"' in text
+        await Dialler().fails(secure(server.port, context=tls.ssl_context(ca)), TLSError)
 
 
-async def test_context_that_wants_a_name():
-    """A name that OpenSSL does not take."""
-    async with scripted(wait) as server:
-        route = secure(server.port)._replace(server_hostname=None)
-        asyncio.get_running_loop().set_exception_handler(None)
-        assert "check_hostname requires server_hostname" in await Dialler().fails(route, TLSError)
+@pytest.mark.parametrize("name", [None, ""])
+async def test_no_name_to_verify(name):
+    """Left to itself, start_tls() would check the certificate and not its name."""
+    async with scripted(echo, tls=server_tls()) as server:
+        route = secure(server.port)._replace(server_hostname=name)
+        assert "no name to look for" in await Dialler().fails(route, TLSError)
 
 
 # ---- cancelling
@@ -776,7 +779,7 @@ CLIENT_TLS = trusting()
 async def cancelled_after(steps, route):
     """Cancel after so many turns of the loop; whether that was before the end."""
     names = {"two": ["127.0.0.9", "127.0.0.1"], "one": ["127.0.0.1"]}
-    dialler = Dialler(**{name: ips for name, ips in names.items()}, localhost=["127.0.0.1"])
+    dialler = Dialler(**names)
     route = route._replace(server_hostname="localhost")
     connecting = asyncio.create_task(dialler.to(route))
     for _ in range(steps):
@@ -788,8 +791,8 @@ async def cancelled_after(steps, route):
         return False
     for _ in range(3):  # transports close on the next turn
         await asyncio.sleep(0)
-    assert asyncio.all_tasks() >= {asyncio.current_task()}
-    assert all(line.transport.is_closing() for line in dialler.lines if line.events)
+    for line in dialler.lines:
+        assert is_down(line), f"after {steps} steps: {line.events}"
     return True
 
 
@@ -818,8 +821,9 @@ def test_route():
 @pytest.mark.parametrize(
     ("text", "route"),
     [
-        ("http://example.com:80", Route("http", "example.com", 80)),
-        ("https://[::1]:443", Route("https", "::1", 443)),
+        ("http://example.com", Route("http", "example.com", 80)),
+        ("https://[::1]", Route("https", "::1", 443)),
+        ("https://[fe80::1%lo]:80", Route("https", "fe80::1%lo", 80)),
         ("http+unix:///run/x.sock", Route("http+unix", "", 80, "/run/x.sock")),
     ],
 )

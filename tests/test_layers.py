@@ -58,13 +58,12 @@ def imports(file: Path) -> Iterator[str]:
 def imported_names(file: Path) -> set[str]:
     """The names in ROWS that `file` imports."""
     modules = [module.split(".") for module in imports(file)]
-    below = {module[1] if module[1:] else "__init__" for module in modules if module[0] == "fastreq"}
     # What `from fastreq import X` gives may be no module, but something public.
-    return {name if is_module(name) else "__init__" for name in below}
-
-
-def is_module(name: str) -> bool:
-    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists()
+    return {
+        name if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists() else "__init__"
+        for package, name, *_ in ([*module, "__init__"] for module in modules)
+        if package == "fastreq"
+    }
 
 
 def show(file: Path) -> str:

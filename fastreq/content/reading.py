@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol, Self
 
 from fastreq.content.decode import Decoder, codings_of
-from fastreq.errors import BodyTooLarge, StreamConsumed
+from fastreq.errors import BodyTooLarge, FastreqError, StreamConsumed
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -43,6 +43,7 @@ class DecodedStream:
         self._max_body = max_body
         self._touched = False  # somebody has begun to read
         self._ended = False
+        self.when_ended: Callable[[FastreqError | None], None] | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -50,22 +51,28 @@ class DecodedStream:
     async def __anext__(self) -> bytes:
         self._touched = True
         while True:
-            for piece in self._ready:
-                return piece
-            if self._ended:
-                raise StopAsyncIteration
-            await self._read()
+            try:
+                for piece in self._ready:
+                    return piece
+                if self._ended:
+                    raise StopAsyncIteration
+                piece = await self._stream.read()
+                if not piece:
+                    self._end(None)
+                self._ready = self._decode(piece)
+            except FastreqError as exc:  # what has failed, or cannot be decoded, has no rest
+                self._end(exc)
+                raise
 
-    async def _read(self) -> None:
-        try:
-            piece = await self._stream.read()
-            self._ended = not piece
-            self._ready = self._decode(piece) if self._encodings else iter((piece,) if piece else ())
-        except BaseException:
-            self._ended = True
-            raise
+    def _end(self, error: FastreqError | None) -> None:
+        self._ended = True
+        call, self.when_ended = self.when_ended, None
+        if call is not None:
+            call(error)
 
     def _decode(self, piece: bytes) -> Iterator[bytes]:
+        if not self._encodings:
+            return iter((piece,) if piece else ())
         if piece:
             self._decoder = self._decoder or Decoder(codings_of(self._encodings))
             return self._decoder.decode(piece)
@@ -102,8 +109,9 @@ class DecodedStream:
 
     async def aclose(self) -> None:
         """Drop the rest, and wait until that is done."""
-        self._touched = self._ended = True
+        self._touched = True
         self._ready = iter(())
+        self._end(None)
         await self._stream.aclose()
 
     def __del__(self) -> None:

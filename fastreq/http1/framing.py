@@ -200,6 +200,11 @@ class ChunkedReader:
 BodyReader: TypeAlias = LengthReader | ChunkedReader | CloseReader
 
 
+def is_switch(method: str, head: ResponseHead) -> bool:
+    """Whether the head is the last of HTTP on its connection: 101, or a tunnel's 2xx."""
+    return head.status == 101 or (method == "CONNECT" and 200 <= head.status < 300)
+
+
 def body_reader(method: str, head: ResponseHead) -> BodyReader:
     """Choose how the body ends (RFC 9112, section 6.3).
 
@@ -208,6 +213,9 @@ def body_reader(method: str, head: ResponseHead) -> BodyReader:
     """
     # Rule 1: no body, whatever the headers say.
     if method == "HEAD" or head.status in (204, 304):
+        return LengthReader(0)
+    # Rule 2: a tunnel begins, and both fields are ignored.
+    if is_switch(method, head):
         return LengthReader(0)
     if head.transfer_encoding is not None:
         # Rule 3 lets Transfer-Encoding win; two answers to one question are how responses are

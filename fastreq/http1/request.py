@@ -16,7 +16,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%\[\]:-]*", re.ASCII)
 _EMPTY_LENGTH = frozenset({"POST", "PUT", "PATCH", "QUERY"})  # RFC 9110, section 8.6
 _NO_BODY = frozenset({"TRACE", "CONNECT"})  # sections 9.3.6 and 9.3.8
-_SPECIAL = frozenset({"host", "content-length", "transfer-encoding", "te", "trailer", "upgrade"})
+_SPECIAL = frozenset({"host", "content-length", "transfer-encoding", "te", "expect"})
 
 
 def check_method(method: str) -> str:
@@ -66,6 +66,8 @@ def _framing(request: Request) -> bytes:
     lengths, codings = fields.get_list("content-length"), fields.get_list("transfer-encoding")
     if body and request.method in _NO_BODY:
         raise LocalProtocolError(f"a {request.method} request has no body")
+    if not body and "100-continue" in fields.get("expect", "").lower():
+        raise LocalProtocolError("Expect: 100-continue is for requests with a body")
     if codings and (lengths or [c.lower() for c in codings] != ["chunked"]):
         raise LocalProtocolError(
             f"Transfer-Encoding {quoted(', '.join(codings))}: only chunked can be sent, and not "
@@ -124,6 +126,13 @@ class OutgoingBody:
         self._source = request.body
         self._chunked = _is_chunked(head)
         self._missing = 0 if self._chunked else _announced(head)
+
+    @classmethod
+    def of(cls, body: bytes) -> OutgoingBody:
+        """A small body that is not sent with its head."""
+        outgoing = cls.__new__(cls)
+        outgoing._source, outgoing._chunked, outgoing._missing = body, False, len(body)
+        return outgoing
 
     async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
         """The pieces, framed."""

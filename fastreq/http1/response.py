@@ -7,7 +7,14 @@ from functools import lru_cache
 
 from fastreq.errors import RemoteProtocolError, quoted
 from fastreq.http1.body import DIRECT, StreamedBody, WholeBody
-from fastreq.http1.framing import BodyReader, ChunkedReader, CloseReader, LengthReader, body_reader
+from fastreq.http1.framing import (
+    BodyReader,
+    ChunkedReader,
+    CloseReader,
+    LengthReader,
+    body_reader,
+    is_switch,
+)
 from fastreq.messages import ResponseHead
 
 MAX_HEAD = 64 * 1024  # bytes of a head, those of the 1xx responses before it included
@@ -18,7 +25,8 @@ USUAL_HEAD = 4096  # bytes that hold nearly every head
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"  # no control character but HTAB; NUL, bare CR, bare LF fail
 _HEAD = re.compile(
-    rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (%b*+))?\r\n((?:%b++:%b*+\r\n)*+)" % (_TEXT, _TOKEN, _TEXT)
+    rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (%b*+))?\r\n((?:%b++:%b*+\r\n)*+)"
+    % (_TEXT, _TOKEN, _TEXT)
 )
 _FIELD = re.compile(rb"%b+:%b*" % (_TOKEN, _TEXT))
 _BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r[^\n]")
@@ -34,7 +42,9 @@ class ResponseReader:
         self.body = body
         self.head: ResponseHead | None = None
         self.ended = False
+        self.switches = False  # the request asks for another protocol, or a tunnel
         self.interim = 0  # 1xx responses passed over
+        self.continued = False  # one of them was 100 (Continue)
         self._framing: BodyReader | None = None  # the state of the body
         self._held = bytearray()  # the part of a head that has come
         self._head_size = 0  # bytes of all heads so far
@@ -84,6 +94,12 @@ class ResponseReader:
         self.body.filled(count)
 
     @property
+    def switched(self) -> bool:
+        """Whether what follows is not HTTP any more (RFC 9110, 7.8 and 9.3.6)."""
+        head = self.head
+        return self.switches and head is not None and is_switch(self.method, head)
+
+    @property
     def begun(self) -> bool:
         """Whether any byte of a response has come."""
         return self.head is not None or self._head_size > 0 or bool(self._held)
@@ -110,7 +126,7 @@ class ResponseReader:
             if block is None:
                 break
             head = usual_head(block) if len(block) < USUAL_HEAD else parse_head(block)
-            if head.status >= 200:
+            if head.status >= 200 or (head.status == 101 and self.switches):
                 self._begin_body(head)
             else:
                 self._pass_over(head)
@@ -151,6 +167,7 @@ class ResponseReader:
 
     def _pass_over(self, head: ResponseHead) -> None:
         self.interim += 1
+        self.continued = self.continued or head.status == 100
         if head.status == 101:
             raise RemoteProtocolError("101 Switching Protocols, though no Upgrade was asked for")
         if self.interim > MAX_INTERIM:

@@ -398,14 +398,15 @@ def test_a_wrong_checksum_of_zstd_raises():
 
 @each_coding
 def test_a_flipped_bit_never_escapes_as_another_error(encoding):
-    body = encode(TEXT, encoding)
+    text = TEXT[100:200]
+    body = encode(text, encoding)
     for at in range(len(body)):
         for bit in range(8):
             flipped = bytes([*body[:at], body[at] ^ 1 << bit, *body[at + 1 :]])
             results = [outcome([flipped], encoding), outcome(cut(flipped, 1), encoding)]
             assert results[0] == results[1]
             if encoding == "gzip":
-                assert results[0] in (TEXT, DecodingError)  # some bits of the header say nothing
+                assert results[0] in (text, DecodingError)  # some bits of the header say nothing
 
 
 def outcome(parts: list[bytes], *encodings: str) -> bytes | type[DecodingError]:

@@ -4,12 +4,13 @@
         async with serving(reply(), tls=certs.expired) as server:
             async with Client(verify=certs.ca_file) as client:
                 ...
+
+Each is a context for servers; the files are for clients and nginx.
 """
 
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,6 @@ NAMES = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Certificates:
-    """Contexts for servers, and the files that clients and nginx read."""
-
     ca_file: str  # what a client trusts: `verify=certs.ca_file`
     good_file: str  # key and chain for NAMES
     client_file: str  # key and chain of a client: `cert=certs.client_file`

@@ -3,6 +3,8 @@
     async def test_echo(httpbin):
         response = await client.post(httpbin.url("/post"), content=b"a")
         assert "a" == response.json()["data"]
+
+It runs in a thread, once for all tests.
 """
 
 import threading

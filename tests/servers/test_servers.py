@@ -141,7 +141,7 @@ async def test_a_client_that_refuses_the_certificate(certs):
     strict = ssl.create_default_context(cafile=certs.ca_file)
 
     async with serving(reply(), tls=certs.self_signed) as server:
-        with pytest.raises(ssl.SSLCertVerificationError, match="self.signed"):
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"self.signed"):
             await connect(server, tls=strict)
         assert 0 == server.connections
 

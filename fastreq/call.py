@@ -1,0 +1,318 @@
+"""One call of `Client.send()`: from the request to the response that is handed out.
+
+What is done to every request stands in the order in which it is done:
+
+    redirects ── auth ── retries ── the host's pace ── cookies ── the exchange itself
+
+Each step knows only the next, and one that was not asked for is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import nullcontext
+from time import monotonic
+from typing import Final, NamedTuple, Protocol
+
+from fastreq.content.decode import codings_of, pieces
+from fastreq.content.reading import too_large
+from fastreq.deadline import NEVER
+from fastreq.engine import Engine
+from fastreq.errors import BodyTooLarge, FastreqError, TotalTimeout
+from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.messages import Request, Response, ResponseHead
+from fastreq.options import Timeout
+from fastreq.pacing import Pacing
+from fastreq.policies import retries
+from fastreq.policies.auth import Auth, from_userinfo
+from fastreq.policies.cookies import Cookies
+from fastreq.policies.redirects import STATUSES, Hops, next_request, same_origin
+from fastreq.policies.retries import Budget, Retry
+from fastreq.routing import Routes
+from fastreq.trace import (
+    Hooks,
+    RedirectFollowed,
+    RequestSent,
+    ResponseEnded,
+    ResponseHeadReceived,
+    RetryScheduled,
+)
+
+BREATH: Final = 4 * 2**20
+"""Bytes that are decoded before other tasks have their turn."""
+
+
+class Transport(Protocol):
+    """Stands in for pool and wire: in tests, for apps in this process, to record and replay."""
+
+    async def send(self, request: Request) -> Response:
+        """Answer a request."""
+        ...
+
+    async def aclose(self) -> None:
+        """The client is closed."""
+        ...
+
+
+class SendOptions(NamedTuple):
+    """What may be said for one request, and is otherwise as the client has it."""
+
+    timeout: Timeout
+    follow_redirects: bool
+    retry: Retry | None
+    auth: Auth | None
+
+
+class Policies:
+    """What a client has for all of its calls, beside its connections."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        cookies: Cookies,
+        pacing: Pacing | None,
+        max_redirects: int,
+        sensitive: frozenset[str],
+        max_body: int | None,
+        hooks: Hooks | None,
+        transport: Transport | None,
+    ) -> None:
+        self.routes = routes
+        self.cookies = cookies
+        self.pacing = pacing
+        self.budget = Budget()
+        self.max_redirects = max_redirects
+        self.sensitive = sensitive
+        self.max_body = max_body
+        self.hooks = hooks
+        self.transport = transport
+
+
+class Call:
+    """One call: what it may do, and how far it has come."""
+
+    __slots__ = (
+        "_at_home",
+        "_engine",
+        "_options",
+        "_policies",
+        "_streams",
+        "attempts",
+        "due",
+        "started",
+    )
+
+    def __init__(
+        self, policies: Policies, engine: Engine | None, options: SendOptions, streams: bool
+    ) -> None:
+        self._policies = policies
+        self._engine = engine  # None: a transport stands in
+        self._options = options
+        self._streams = streams
+        self._at_home = True  # no redirect has left the origin that was asked for
+        self.attempts = 0
+        self.started = monotonic()
+        timeout = options.timeout
+        total = timeout.total_of_stream if streams else timeout.total
+        self.due = NEVER if total is None else self.started + total
+
+    async def run(self, request: Request) -> Response:
+        """Give the response: of the last request, where it was redirected."""
+        try:
+            response = await self._authorized(request)
+            if response.status in STATUSES and self._options.follow_redirects:
+                response = await self._follow(request, response)
+        except FastreqError as exc:
+            exc.request = exc.request or request
+            exc.attempts = self.attempts
+            exc.elapsed = monotonic() - self.started
+            raise
+        response.attempts = self.attempts
+        return response
+
+    async def _follow(self, request: Request, response: Response) -> Response:
+        """Go where the server leads us, as far as it is allowed."""
+        history: list[Response] = []
+        hops = Hops(self._policies.max_redirects)
+        try:
+            while following := next_request(request, response, self._policies.sensitive):
+                hops.add(response.request)
+                self._at_home = self._at_home and same_origin(request.url, following.url)
+                if (hooks := self._policies.hooks) is not None and hooks.redirect is not None:
+                    hooks.redirect(RedirectFollowed(response, following))
+                await response.aclose()
+                history.append(response)
+                request, response = following, await self._authorized(following)
+        except BaseException:
+            await response.aclose()
+            raise
+        response.history = history
+        return response
+
+    async def _authorized(self, request: Request) -> Response:
+        """Sign the request, and answer what the server asks; where the user sent us, and only there."""
+        auth = from_userinfo(request.url) if request.url.userinfo else self._options.auth
+        if auth is None or not self._at_home:
+            return await self._retried(request)
+        flow = auth.flow(request)
+        try:
+            signed = next(flow)
+            while True:
+                response = await self._retried(signed)
+                try:
+                    signed = flow.send(response)
+                except StopIteration:
+                    return response
+                await response.aclose()
+        finally:
+            flow.close()
+
+    async def _retried(self, request: Request) -> Response:
+        """Try again what failed in passing, within the retries, the budget and the time."""
+        retry = self._options.retry
+        if retry is None:
+            return await self._paced(request)
+        budget = self._policies.budget
+        budget.sent(monotonic())
+        attempt = 0
+        while True:
+            attempt += 1
+            response, error = None, None
+            try:
+                response = await self._paced(request)
+            except FastreqError as exc:
+                error = exc
+            delay = retries.delay(
+                retry, attempt, response, error, request, time.time(), random.uniform
+            )
+            now = monotonic()
+            if delay is None or now + delay >= self.due or not budget.spend(retry.budget, now):
+                if response is None:
+                    assert error is not None
+                    raise error
+                return response
+            if (hooks := self._policies.hooks) is not None and hooks.retry is not None:
+                hooks.retry(RetryScheduled(request, attempt, delay, response, error))
+            if response is not None:
+                await response.aclose()
+            await asyncio.sleep(delay)
+
+    async def _paced(self, request: Request) -> Response:
+        """Keep to the host's pace, where there is a policy; the wait is not counted in `total`."""
+        pacing = self._policies.pacing
+        host = pacing.host(request.url.origin) if pacing is not None else None
+        if host is None:
+            return await self._with_cookies(request)
+        began = monotonic()
+        await host.turn()
+        async with host.limiter or nullcontext():
+            self.due += monotonic() - began
+            response = await self._with_cookies(request)
+        host.heard(response)
+        return response
+
+    async def _with_cookies(self, request: Request) -> Response:
+        """Send the cookies that belong there, and keep those that come."""
+        cookies = self._policies.cookies
+        if cookies:
+            given = request.fields.get("cookie", "")
+            value = cookies.header_for(request.url, given, unscoped=self._at_home)
+            if value is not None and value != given:
+                request = request.with_field("Cookie", value)
+        response = await self._exchange(request)
+        if response.has_field(b"set-cookie"):
+            cookies.store(request.url, response.headers.get_list("set-cookie"))
+        return response
+
+    # ---- the exchange itself
+
+    async def _exchange(self, request: Request) -> Response:
+        """One request, and its response: whole, or up to the body of one that streams."""
+        self.attempts += 1
+        hooks = self._policies.hooks
+        if hooks is not None:
+            return await self._traced(hooks, request)
+        if self._engine is None:
+            return await self._by_transport(request)
+        if self._streams:
+            return await self._open(self._engine, request)
+        return await self._read(self._engine, request)
+
+    async def _read(self, engine: Engine, request: Request) -> Response:
+        policies = self._policies
+        body = WholeBody(policies.max_body)
+        route = policies.routes.of(request.url)
+        exchange = await engine.exchange(
+            request, route, self._options.timeout, body, self.due, self.started
+        )
+        self.due += exchange.queued
+        head = exchange.final_head
+        content = body.value()
+        if head.content_encoding and content:
+            content = await self._decode(content, head)
+        return Response.received(request, head, exchange, content)
+
+    async def _open(self, engine: Engine, request: Request) -> Response:
+        route = self._policies.routes.of(request.url)
+        exchange = await engine.exchange(
+            request, route, self._options.timeout, StreamedBody(), self.due, self.started
+        )
+        self.due += exchange.queued
+        response = Response.received(request, exchange.final_head, exchange)
+        response.attach(exchange, self._policies.max_body)
+        return response
+
+    async def _by_transport(self, request: Request) -> Response:
+        """Have the request answered by what stands in for pool and wire."""
+        transport = self._policies.transport
+        assert transport is not None
+        seconds = None if self.due == NEVER else max(0.0, self.due - monotonic())
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                response = await transport.send(request)
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            text = f"{transport!r} gave no answer in time; Timeout(total=...) moves it"
+            raise TotalTimeout(text) from exc
+        response.request = request
+        return response
+
+    async def _traced(self, hooks: Hooks, request: Request) -> Response:
+        """The same, told to those who listen."""
+        if hooks.request_sent is not None:
+            hooks.request_sent(RequestSent(request, self.attempts))
+        ended = hooks.response_end
+        try:
+            if self._engine is None:
+                response = await self._by_transport(request)
+            elif self._streams:
+                response = await self._open(self._engine, request)
+            else:
+                response = await self._read(self._engine, request)
+        except FastreqError as exc:
+            if ended is not None:
+                ended(ResponseEnded(request, exc))
+            raise
+        if hooks.response_head is not None:
+            hooks.response_head(ResponseHeadReceived(response))
+        if ended is not None:
+            response.when_ended(lambda error: ended(ResponseEnded(request, error)))
+        return response
+
+    async def _decode(self, content: bytes, head: ResponseHead) -> bytes:
+        """Decode a body, letting others have their turn in a long one."""
+        limit = self._policies.max_body
+        decoded, size, breath = [], 0, BREATH
+        for piece in pieces(content, codings_of(head.content_encoding)):
+            decoded.append(piece)
+            size += len(piece)
+            if limit is not None and size > limit:
+                raise BodyTooLarge(too_large(limit))
+            if size > breath:
+                breath += BREATH
+                await asyncio.sleep(0)
+        return decoded[0] if len(decoded) == 1 else b"".join(decoded)

@@ -1,0 +1,74 @@
+"""The command line: a file per command, imported when it is called.
+
+    fastreq URL          as `fastreq get URL`
+    fastreq COMMAND ...  `fastreq COMMAND --help` tells more
+
+A command's module has `add_arguments(parser)`, and `run(options)`, which gives the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from fastreq import FastreqError, __version__
+from fastreq.cli.arguments import Parser
+from fastreq.cli.exits import INTERRUPTED, OK, USAGE, WRITE, report
+
+COMMANDS = {
+    "get": "fetch a URL; what `fastreq URL` does",
+    "demo": "thousands of requests to a server of its own, each answer checked",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (by default, this process's), and give its exit code."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except SystemExit as exc:  # argparse's
+        return exc.code if isinstance(exc.code, int) else USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # nobody reads any more, as in `fastreq URL | head`
+        _drop_output()
+        return WRITE
+    except (FastreqError, OSError) as exc:
+        return report(exc)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "--version"):
+        return _overview(arguments)
+    command = arguments.pop(0) if arguments[0] in COMMANDS else "get"
+    module = import_module(f"fastreq.cli.{command}")
+    parser = Parser(command)
+    module.add_arguments(parser)
+    code: int = module.run(parser.parse_args(arguments))
+    return code
+
+
+def _overview(arguments: list[str]) -> int:
+    """What there is, for those who did not say what they want."""
+    parser = Parser(
+        usage="fastreq URL [options]\n       fastreq COMMAND [options]",
+        epilog="commands:\n"
+        + "".join(f"  {name:8}{text}\n" for name, text in COMMANDS.items())
+        + "\n`fastreq COMMAND --help` tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastreq {__version__}")
+    parser.parse_args(arguments)
+    parser.print_help(None if arguments else sys.stderr)
+    return OK if arguments else USAGE
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere, so that Python does not complain when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,72 @@
+"""How arguments are read: a parser whose complaints are one line, and the types of values."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, NoReturn
+
+from fastreq.cli.exits import USAGE
+
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of a command."""
+
+    def __init__(self, command: str = "", **options: Any) -> None:
+        super().__init__(f"fastreq {command}".rstrip(), allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"fastreq: {message}; see `{self.prog} --help`\n")
+
+
+def seconds(text: str) -> float:
+    """A time above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def size(text: str) -> int:
+    """Bytes, such as 1000000, 64K, 256M or 2G."""
+    unit = _UNITS.get(text[-1:].lower())
+    value = int(text[:-1]) * unit if unit else int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def field(text: str) -> tuple[str, str]:
+    """A header field: `Name: value`."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r} is no field; write 'Name: value'")
+    return name.strip(), value.strip()
+
+
+def existing(text: str) -> str:
+    """The path of something that is there."""
+    if not os.path.exists(text):
+        raise argparse.ArgumentTypeError(f"there is no {text!r}")
+    return text
+
+
+def size_shown(number: float) -> str:
+    """A size for people: "256 MiB"."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            break
+        number /= 1024
+    else:
+        unit = "GiB"
+    return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"

@@ -1,0 +1,69 @@
+"""Bodies out: what a caller gives as `content=`, `data=`, `json=` or `files=`, as it is sent."""
+
+from __future__ import annotations
+
+from json import JSONEncoder
+from typing import Any
+
+from fastreq.content.compress import compressed
+from fastreq.content.form import encode_params, fields, form_encoded, merge_query
+from fastreq.content.multipart import encode_multipart
+from fastreq.content.sources import Encoded, FileBody, body_of, replayable, utf8
+
+__all__ = [
+    "Encoded",
+    "FileBody",
+    "compressed",
+    "encode_body",
+    "encode_params",
+    "merge_query",
+    "replayable",
+]
+
+# Compact, and made once: json.dumps() makes one per call where it is given options.
+_JSON = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def encode_body(
+    content: Any = None, data: Any = None, json: Any = None, files: Any = None
+) -> Encoded:
+    """The body of a request, out of the one of these that is not None.
+
+    Args:
+        content: the bytes themselves: bytes, str (sent as UTF-8), a file in binary mode, or an
+            iterable of bytes, which may be asynchronous. It has no content type.
+        data: a form: a mapping or a list of pairs.
+        json: any value that JSON has.
+        files: files to upload as multipart/form-data, with the fields of `data` before them; see
+            `encode_multipart`.
+
+    Raises:
+        TypeError: two bodies are given, or a value is of the wrong type.
+        ValueError: a value cannot be sent, such as a nan in JSON.
+        LocalProtocolError: a part of `files` would be malformed.
+    """
+    given = {"content": content, "json": json, "data": data, "files": files}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1 and names != ["data", "files"]:
+        raise TypeError(f"{names[0]}= and {names[1]}= were both given; a request has one body")
+    if content is not None:
+        return body_of(content, "content=")
+    if json is not None:
+        return _encode_json(json)
+    if files:
+        return encode_multipart(data, files)
+    if data is not None:
+        body = form_encoded(fields(data, "data")).encode()
+        return Encoded(body, "application/x-www-form-urlencoded", len(body))
+    return Encoded(b"", length=0)
+
+
+def _encode_json(value: Any) -> Encoded:
+    try:
+        text = _JSON.encode(value)
+    except TypeError as exc:
+        raise TypeError(f"json= cannot be encoded: {exc}; convert it, or give content=") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"json= cannot be encoded: {exc}") from exc
+    body = utf8(text, "json=")
+    return Encoded(body, "application/json", len(body))

@@ -1,0 +1,226 @@
+"""Who we are: the schemes that sign a request, and may answer when the server asks for more.
+
+A client runs `flow()` for the origin of the URL that its user gave, and for no other:
+
+    flow = auth.flow(request)
+    signed = next(flow)
+    while True:
+        response = await exchange(signed)
+        try:
+            signed = flow.send(response)  # the server wants something else
+        except StopIteration:
+            return response
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+import re
+from base64 import b64encode
+from collections.abc import Callable, Generator
+from typing import TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from fastreq.errors import LocalProtocolError
+from fastreq.messages import Request, Response
+from fastreq.url import URL
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+class Auth:
+    """The base of all schemes; a scheme of one's own is a subclass with its own `flow()`.
+
+    One object may serve any number of requests at once.
+    """
+
+    needs_body: bool = False
+    """The scheme signs the body, so that it has to be bytes and cannot be a stream."""
+
+    def flow(self, request: Request) -> Generator[Request, Response, None]:
+        """Yield the request to be sent; get its response; yield another to be sent, or return.
+
+        What is given is not changed, and what is yielded is a copy: `with_field()` makes one. The
+        response of the last one sent is the caller's. A flow may be closed at any time.
+        """
+        yield request
+
+
+class Basic(Auth):
+    """User name and password, readable by all who see the request (RFC 7617): https only, then.
+
+    Text is sent as UTF-8; bytes are sent as they are.
+
+    Raises:
+        LocalProtocolError: the user has a colon, or one of them a control character.
+    """
+
+    def __init__(self, user: str | bytes, password: str | bytes) -> None:
+        name = octets("Basic", "user", user)
+        if b":" in name:
+            raise LocalProtocolError("Basic(user=...) has a ':', which would begin the password")
+        pair = name + b":" + octets("Basic", "password", password)
+        self._user = user
+        self._value = f"Basic {b64encode(pair).decode('ascii')}"
+
+    def __repr__(self) -> str:
+        return f"<Basic user={self._user!r}>"
+
+    def flow(self, request: Request) -> Generator[Request, Response, None]:
+        yield with_field(request, "Authorization", self._value)
+
+
+class Bearer(Auth):
+    """A token that whoever has it may use (RFC 6750).
+
+    Raises:
+        LocalProtocolError: it is empty, or has blanks or what is not ASCII.
+    """
+
+    def __init__(self, token: str) -> None:
+        if not isinstance(token, str):
+            raise TypeError(f"Bearer(token=...) is {type(token).__name__}; expected str")
+        if not _TOKEN.fullmatch(token):
+            raise LocalProtocolError(
+                "Bearer(token=...) is empty, or has a blank, a control character or what is not "
+                "ASCII; was it read from a file, with its newline?"
+            )
+        self._value = f"Bearer {token}"
+
+    def __repr__(self) -> str:
+        return "<Bearer>"
+
+    def flow(self, request: Request) -> Generator[Request, Response, None]:
+        yield with_field(request, "Authorization", self._value)
+
+
+class Netrc(Auth):
+    """Passwords from a netrc file, each for exactly the host that it names.
+
+    The file is `path`, else $NETRC, else ~/.netrc, which nobody else may be able to read; it is
+    read once, here. Its `default` entry is not used: it would give a password to every host. A
+    request with an Authorization, or to a Unix socket, is left as it is; a user name in the URL
+    counts more than the file.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no netrc file, or others may read ~/.netrc.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        file = path if path is not None else os.environ.get("NETRC") or None
+        try:
+            hosts = netrc.netrc(None if file is None else os.fspath(file)).hosts
+        except netrc.NetrcParseError as exc:
+            where = f"{exc.filename} line {exc.lineno}"
+            raise ValueError(f"Netrc({path!r}): {exc.msg}, {where}") from None
+        self._hosts = {
+            host.lower(): (login or "", password or "")
+            for host, (login, _, password) in hosts.items()
+            if host != "default"
+        }
+
+    def __repr__(self) -> str:
+        return f"<Netrc hosts={len(self._hosts)}>"
+
+    def flow(self, request: Request) -> Generator[Request, Response, None]:
+        if "authorization" in request.fields.names:
+            yield request
+            return
+        basic = from_userinfo(request.url) or self._of(request.url)
+        yield from (basic or Auth()).flow(request)
+
+    def _of(self, url: URL) -> Basic | None:
+        entry = self._hosts.get(url.host) if url.socket_path is None else None
+        return Basic(*entry) if entry else None
+
+
+class _Function(Auth):
+    """A function of the request that gives it back signed."""
+
+    def __init__(self, function: Callable[[Request], Request]) -> None:
+        self._function = function
+
+    def __repr__(self) -> str:
+        return f"<Auth {self._function!r}>"
+
+    def flow(self, request: Request) -> Generator[Request, Response, None]:
+        signed = self._function(copied(request))
+        if not isinstance(signed, Request):
+            raise TypeError(f"auth={self._function!r} gave {signed!r}; expected the Request")
+        yield signed
+
+
+AuthTypes: TypeAlias = tuple[str | bytes, str | bytes] | Auth | Callable[[Request], Request] | None
+
+
+def to_auth(value: AuthTypes) -> Auth | None:
+    """The scheme that `auth=` means: (user, password) is `Basic`.
+
+    Raises:
+        TypeError: it is none of those that can be given.
+    """
+    if value is None or isinstance(value, Auth):
+        return value
+    if isinstance(value, tuple) and len(value) == 2:
+        return Basic(*value)
+    if callable(value) and not isinstance(value, type):
+        return _Function(value)
+    raise TypeError(  # without the value, which may be a secret
+        f"auth= is {type(value).__name__}; expected (user, password), a fastreq.Auth such as "
+        "Bearer(token), or a function of the request"
+    )
+
+
+def from_userinfo(url: URL) -> Basic | None:
+    """What stands before the "@" of a URL; None where nothing does."""
+    if not url.userinfo:
+        return None
+    user, _, password = url.userinfo.partition(":")
+    return Basic(unquote_to_bytes(user), unquote_to_bytes(password))
+
+
+# ---- for schemes
+
+
+def copied(request: Request) -> Request:
+    """A copy to be changed: what is done to its headers is not done to the other's."""
+    twin = Request.__new__(type(request))
+    twin.__dict__.update(request.__dict__)  # copy.copy() would lose a body that is a stream
+    twin.fields = request.fields.copy()
+    return twin
+
+
+def with_field(request: Request, name: str, value: str) -> Request:
+    """A copy of the request that has this field, in place of those of the same name.
+
+    A TRACE is left without credentials, as the server sends it back (RFC 9110, section 9.3.8).
+    """
+    twin = copied(request)
+    if request.method != "TRACE":
+        twin.fields[name] = value
+    return twin
+
+
+def octets(scheme: str, name: str, value: str | bytes) -> bytes:
+    """User name or password as sent: in UTF-8, and without control characters.
+
+    Raises:
+        LocalProtocolError: it has some, or half a character. The text does not show it.
+    """
+    if not isinstance(value, (str, bytes)):
+        raise TypeError(f"{scheme}({name}=...) is {type(value).__name__}; expected str or bytes")
+    try:
+        raw = value.encode() if isinstance(value, str) else value
+    except UnicodeEncodeError as exc:
+        raise LocalProtocolError(
+            f"{scheme}({name}=...): half a character at position {exc.start}"
+        ) from None
+    if bad := _CONTROL.search(raw):
+        raise LocalProtocolError(
+            f"{scheme}({name}=...): a control character at byte {bad.start()}; "
+            "was it read from a file, with its newline?"
+        )
+    return raw

@@ -1,0 +1,104 @@
+"""Hooks: what is called as a request advances. One that is not set costs nothing.
+
+    def note(event: fastreq.RequestSent) -> None:
+        print(event.request.method, event.request.url)
+
+    client = fastreq.Client(hooks=fastreq.Hooks(request_sent=note))
+
+Hooks are plain functions, called where it happens, in the order in which it happens. They should
+be quick. What one raises reaches the caller of the request, as an error of the request would;
+`connection_closed` has no caller, so what it raises goes to the event loop's exception handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fastreq.errors import FastreqError
+from fastreq.messages import Request, Response
+
+
+class RequestSent(NamedTuple):
+    """A request has been handed to its connection, or is about to be, if its body streams."""
+
+    request: Request
+    attempt: int  # from 1
+
+
+class ResponseHeadReceived(NamedTuple):
+    """The head of a response is here; of a buffered response, so is the body."""
+
+    response: Response
+
+
+class ResponseEnded(NamedTuple):
+    """The last byte of a response has come, or its connection has gone."""
+
+    request: Request
+    error: FastreqError | None
+
+
+class NameResolved(NamedTuple):
+    """A name was looked up, or found in the cache."""
+
+    host: str
+    addresses: tuple[str, ...]
+    seconds: float
+
+
+class ConnectionOpened(NamedTuple):
+    """A connection is ready for its first request."""
+
+    origin: str
+    remote_address: Any
+    dns: float  # seconds
+    connect: float
+    tls: float
+
+
+class ConnectionReused(NamedTuple):
+    """A request goes out on a connection that carried another before."""
+
+    origin: str
+    remote_address: Any
+
+
+class ConnectionClosed(NamedTuple):
+    """A connection is gone."""
+
+    origin: str
+    remote_address: Any
+
+
+class RetryScheduled(NamedTuple):
+    """A request is tried again, after so many seconds."""
+
+    request: Request
+    attempt: int  # the one that failed, from 1
+    delay: float
+    response: Response | None
+    error: FastreqError | None
+
+
+class RedirectFollowed(NamedTuple):
+    """A response leads elsewhere."""
+
+    response: Response
+    request: Request  # the one that follows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Functions that are called with one event each."""
+
+    request_sent: Callable[[RequestSent], None] | None = None
+    response_head: Callable[[ResponseHeadReceived], None] | None = None
+    response_end: Callable[[ResponseEnded], None] | None = None
+    dns: Callable[[NameResolved], None] | None = None
+    connection_opened: Callable[[ConnectionOpened], None] | None = None
+    connection_reused: Callable[[ConnectionReused], None] | None = None
+    connection_closed: Callable[[ConnectionClosed], None] | None = None
+    retry: Callable[[RetryScheduled], None] | None = None
+    redirect: Callable[[RedirectFollowed], None] | None = None

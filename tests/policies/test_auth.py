@@ -1,0 +1,349 @@
+"""Basic, Bearer, netrc, and what every scheme keeps to: the caller's request does not change."""
+
+import base64
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastreq.errors import LocalProtocolError
+from fastreq.headers import Headers
+from fastreq.messages import Request, Response
+from fastreq.policies.auth import Auth, Basic, Bearer, Netrc, copied, from_userinfo, to_auth
+from fastreq.policies.digest import Digest
+from fastreq.url import parse_url
+
+CONTROLS = [chr(code) for code in (*range(0x20), 0x7F)]
+
+
+def request_to(url="https://example.com/", method="GET", body=b"", **fields):
+    return Request(method, parse_url(url), Headers(fields), body)
+
+
+def authorization(auth, request=None):
+    """What a scheme sends at first."""
+    return next(auth.flow(request or request_to())).fields.get_list("Authorization")
+
+
+# ---- every scheme
+
+
+SCHEMES = [
+    Basic("u", "p"),
+    Bearer("t"),
+    Digest("u", "p"),
+    to_auth(lambda request: request),
+    Auth(),
+]
+
+
+@pytest.mark.parametrize("auth", SCHEMES, ids=repr)
+@pytest.mark.parametrize("headers_touched", [False, True])
+def test_the_request_given_is_not_changed(auth, headers_touched):
+    """Neither its own fields, nor those it shares with the client."""
+    shared = Headers({"X": "1"})
+    request = Request("GET", parse_url("https://h/"), shared)
+    if headers_touched:
+        request.headers["Y"] = "2"
+    before = dict(request.__dict__), request.fields.raw
+
+    signed = next(auth.flow(request))
+    if signed is not request:
+        signed.headers["Z"] = "3"
+
+    assert before == (request.__dict__, request.fields.raw)
+    assert [(b"X", b"1")] == shared.raw
+
+
+@pytest.mark.parametrize("auth", SCHEMES, ids=repr)
+def test_nothing_more_is_sent_after_success(auth):
+    flow = auth.flow(request_to())
+    next(flow)
+
+    with pytest.raises(StopIteration):
+        flow.send(Response(200))
+
+
+@pytest.mark.parametrize("auth", [Basic("u", "p"), Bearer("t")], ids=repr)
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_that_were_refused_are_not_repeated(auth, status):
+    """Row 76."""
+    flow = auth.flow(request_to())
+    next(flow)
+
+    with pytest.raises(StopIteration):
+        flow.send(Response(status, headers={"WWW-Authenticate": 'Basic realm="r"'}))
+
+
+@pytest.mark.parametrize("auth", [Basic("u", "p"), Bearer("t")], ids=repr)
+def test_trace_carries_no_credentials(auth):
+    """Row 65: the server sends them back."""
+    assert [] == authorization(auth, request_to(method="TRACE"))
+
+
+@pytest.mark.parametrize("auth", [Basic("u", "p"), Bearer("t")], ids=repr)
+def test_one_authorization_is_sent(auth):
+    """Row 53: what was set by hand is replaced, twice or not."""
+    request = request_to()
+    request.headers.add("authorization", "a")
+    request.headers.add("Authorization", "b")
+
+    assert 1 == len(authorization(auth, request))
+
+
+def test_a_stream_is_still_there_in_a_copy():
+    body = iter([b"1"])
+    assert body is copied(request_to(body=body)).body
+
+
+def test_a_copy_keeps_what_others_put_on_a_request():
+    request = request_to()
+    request.extra = 1
+
+    assert 1 == copied(request).extra
+
+
+@pytest.mark.parametrize(
+    "auth", [Basic("user", "secret"), Bearer("secret"), Digest("user", "secret")], ids=repr
+)
+def test_repr_shows_no_secret(auth):
+    assert "secret" not in repr(auth)
+
+
+def test_a_scheme_of_ones_own():
+    """It sees the response, and may answer it."""
+
+    class Token(Auth):
+        def flow(self, request):
+            response = yield request
+            if response.status == 401:
+                again = copied(request)
+                again.headers["X-Token"] = response.headers["X-Challenge"][::-1]
+                yield again
+
+    flow = Token().flow(request_to())
+    next(flow)
+
+    assert "cba" == flow.send(Response(401, headers={"X-Challenge": "abc"})).headers["X-Token"]
+
+
+# ---- basic
+
+
+def test_examples_of_rfc_7617():
+    assert ["Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="] == authorization(Basic("Aladdin", "open sesame"))
+    assert ["Basic dGVzdDoxMjPCow=="] == authorization(Basic("test", "123\u00a3"))
+
+
+@given(st.text().filter(lambda text: ":" not in text), st.text())
+def test_basic_round_trip(user, password):
+    """What is not refused comes out as it went in."""
+    try:
+        [value] = authorization(Basic(user, password))
+    except LocalProtocolError:
+        assert any(char in CONTROLS for char in user + password)
+        return
+    found = base64.b64decode(value.removeprefix("Basic "), validate=True).decode()
+    assert (user, password) == tuple(found.split(":", 1))
+
+
+def test_a_colon_belongs_to_the_password():
+    assert ["Basic dTpwOnE="] == authorization(Basic("u", "p:q"))
+    with pytest.raises(LocalProtocolError, match=r"Basic\(user=...\) has a ':'"):
+        Basic("u:p", "q")
+
+
+@pytest.mark.parametrize("scheme", [Basic, Digest])
+@pytest.mark.parametrize("control", CONTROLS, ids=repr)
+def test_control_characters_are_refused(scheme, control):
+    """And the text shows where, but not the secret."""
+    with pytest.raises(LocalProtocolError, match="control character at byte 1;"):
+        scheme(f"u{control}ser", "p")
+    with pytest.raises(LocalProtocolError, match="control character at byte 3;") as caught:
+        scheme("u", f"geh{control}eim")
+    assert "geh" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", [Basic, Digest])
+def test_half_a_character_is_refused(scheme):
+    with pytest.raises(LocalProtocolError, match="half a character at position 1"):
+        scheme("u\ud800", "p")
+
+
+@pytest.mark.parametrize("scheme", [Basic, Digest])
+@pytest.mark.parametrize("pair", [(None, "p"), ("u", None), ("u", 5)])
+def test_what_is_no_text_is_refused(scheme, pair):
+    with pytest.raises(TypeError, match="expected str"):
+        scheme(*pair)
+
+
+def test_bytes_are_sent_as_they_are():
+    """For servers that want another charset."""
+    assert ["Basic dTrp"] == authorization(Basic("u", "é".encode("latin-1")))
+
+
+# ---- bearer
+
+
+def test_bearer():
+    assert ["Bearer mF_9.B5f-4.1JqM"] == authorization(Bearer("mF_9.B5f-4.1JqM"))
+    assert ["Bearer 1|abc:d=="] == authorization(Bearer("1|abc:d=="))
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\n", "a\r\nX: 1", "é", "a\x00", "\x7f", "\t"])
+def test_tokens_that_are_refused(token):
+    with pytest.raises(LocalProtocolError, match=r"Bearer\(token=...\) is empty, or has"):
+        Bearer(token)
+
+
+def test_a_token_is_text():
+    with pytest.raises(TypeError, match="is NoneType"):
+        Bearer(None)
+
+
+# ---- what auth= means
+
+
+def test_to_auth():
+    bearer = Bearer("t")
+
+    assert to_auth(None) is None
+    assert bearer is to_auth(bearer)
+    assert ["Basic dTpw"] == authorization(to_auth(("u", "p")))
+
+
+def test_a_function_signs_a_copy():
+    def sign(request):
+        request.headers["X-Signature"] = request.method
+        return request
+
+    request = request_to()
+
+    assert "GET" == next(to_auth(sign).flow(request)).headers["X-Signature"]
+    assert "X-Signature" not in request.headers
+
+
+def test_a_function_that_gives_nothing_is_told():
+    with pytest.raises(TypeError, match="gave None; expected the Request"):
+        next(to_auth(lambda request: None).flow(request_to()))
+
+
+@pytest.mark.parametrize(
+    "value", ["token", b"token", ("u",), ("u", "p", "r"), ["u", "p"], 5, Basic]
+)
+def test_what_is_no_auth(value):
+    with pytest.raises(TypeError, match=r"expected \(user, password\), a fastreq\.Auth") as caught:
+        to_auth(value)
+    assert "token'" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "pair"),
+    [
+        ("http://u:p@h/", b"u:p"),
+        ("http://u@h/", b"u:"),
+        ("http://:p@h/", b":p"),
+        ("http://u:p%3Aq@h/", b"u:p:q"),
+        ("http://u:p:q@h/", b"u:p:q"),
+        ("http://%C3%A9:%E9@h/", b"\xc3\xa9:\xe9"),  # no charset is assumed
+    ],
+)
+def test_userinfo(url, pair):
+    value = "Basic " + base64.b64encode(pair).decode()
+    assert [value] == authorization(from_userinfo(parse_url(url)))
+
+
+def test_no_userinfo():
+    assert from_userinfo(parse_url("http://h/")) is None
+
+
+@pytest.mark.parametrize(
+    "userinfo", ["a%3Ab:p", "a%0Ab:p", "a:%0D%0AX-Evil: 1".replace(" ", "%20")]
+)
+def test_userinfo_cannot_inject(userinfo):
+    with pytest.raises(LocalProtocolError):
+        from_userinfo(parse_url(f"http://{userinfo}@h/"))
+
+
+# ---- netrc
+
+
+@pytest.fixture
+def netrc_file(tmp_path):
+    path = tmp_path / "netrc"
+    path.write_text(
+        "machine example.com login user password secret\n"
+        "machine Upper.example login up password pw\n"
+        "machine default login d password d\n"
+        "machine bad.example login a:b password p\n"
+        "machine localhost login l password l\n"
+        "default login anyone password everywhere\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("url", "pair"),
+    [
+        ("https://example.com/", "user:secret"),
+        ("https://example.com:8443/", "user:secret"),
+        ("https://EXAMPLE.com/", "user:secret"),
+        ("https://upper.example/", "up:pw"),
+        ("https://me:mine@example.com/", "me:mine"),
+        ("https://other.example/", None),
+        ("https://sub.example.com/", None),
+        ("https://xexample.com/", None),
+        ("https://example.com./", None),
+        ("https://default/", None),
+        ("https://example.com@other.example/", "example.com:"),
+        ("http+unix://%2Frun%2Fa.sock/", None),
+    ],
+)
+def test_netrc_is_for_exactly_its_hosts(netrc_file, url, pair):
+    expected = [] if pair is None else ["Basic " + base64.b64encode(pair.encode()).decode()]
+    assert expected == authorization(Netrc(netrc_file), request_to(url))
+
+
+def test_netrc_leaves_an_authorization_alone(netrc_file):
+    request = request_to(Authorization="Bearer t")
+    assert ["Bearer t"] == authorization(Netrc(netrc_file), request)
+
+
+def test_netrc_refuses_what_basic_refuses(netrc_file):
+    with pytest.raises(LocalProtocolError, match="has a ':'"):
+        authorization(Netrc(netrc_file), request_to("https://bad.example/"))
+
+
+def test_netrc_is_found(netrc_file, tmp_path, monkeypatch):
+    """In $NETRC, else in the home directory, if nobody else may read it."""
+    monkeypatch.setenv("NETRC", str(netrc_file))
+    assert authorization(Netrc())
+
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = netrc_file.rename(tmp_path / ".netrc")
+    os.chmod(home, 0o600)
+    assert authorization(Netrc())
+
+    os.chmod(home, 0o644)
+    with pytest.raises(ValueError, match="netrc"):
+        Netrc()
+
+
+def test_netrc_must_be_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Netrc(tmp_path / "none")
+
+
+def test_netrc_must_be_one(tmp_path):
+    path = tmp_path / "netrc"
+    path.write_text("machine h\nlogon u\n")
+
+    with pytest.raises(ValueError, match="line 2") as caught:
+        Netrc(path)
+    assert str(path) in str(caught.value)
+
+
+def test_netrc_shows_nothing(netrc_file):
+    assert "<Netrc hosts=4>" == repr(Netrc(netrc_file))
