@@ -153,7 +153,8 @@ class Call:
         return response
 
     async def _authorized(self, request: Request) -> Response:
-        """Sign the request, and answer what the server asks; where the user sent us, and only there."""
+        """Sign the request, and answer what the server asks, but only where the user sent us."""
+        self.attempts = 0
         auth = from_userinfo(request.url) if request.url.userinfo else self._options.auth
         if auth is None or not self._at_home:
             return await self._retried(request)

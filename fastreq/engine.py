@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable
@@ -224,10 +225,8 @@ class Engine:
                 self._connections.discard(connection)
 
     def _start_hook(self) -> None:
-        try:
+        with contextlib.suppress(StopIteration):
             self._until_loop_ends.__anext__().send(None)
-        except StopIteration:
-            pass
 
     async def _close_with_loop(self) -> AsyncGenerator[None, None]:
         """Wait for the end of the loop: `shutdown_asyncgens()` closes what still yields.

@@ -265,6 +265,8 @@ def _handshake_trouble(reason: str, port: int) -> str:
         return "the server wants a client certificate; pass one as cert="
     if "PROTOCOL_VERSION" in reason or reason == "UNSUPPORTED_PROTOCOL":
         return "the server speaks no TLS that we do; we want 1.2 or later"
+    if "UNRECOGNIZED_NAME" in reason:
+        return "the server does not know this name"
     if "_ALERT_" in reason:
         alert = reason.partition("_ALERT_")[2].lower().replace("_", " ")
         return f'the server broke off the handshake with the alert "{alert}"'

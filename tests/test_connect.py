@@ -152,6 +152,21 @@ def full_listener(host="127.0.0.1"):
         yield listener.getsockname()[1]
 
 
+@contextlib.asynccontextmanager
+async def in_thread(serve):
+    """A server of one connection that uses OpenSSL as other servers do; gives its port."""
+
+    def run():
+        with listener, listener.accept()[0] as sock, contextlib.suppress(OSError):
+            serve(sock)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield listener.getsockname()[1]
+    await asyncio.to_thread(thread.join)
+
+
 # ---- TCP
 
 
@@ -654,19 +669,14 @@ async def test_plaintext_server():
 async def test_server_that_speaks_before_tls(addresses, first):
     """What comes before the handshake is neither dropped nor trusted, but refused."""
 
-    def serve():
-        with listener, listener.accept()[0] as sock, contextlib.suppress(OSError):
-            sock.sendall(first)
-            with server_tls().wrap_socket(sock, server_side=True) as tls_sock:
-                tls_sock.recv(1)
+    def serve(sock):
+        sock.sendall(first)
+        with server_tls().wrap_socket(sock, server_side=True) as tls_sock:
+            tls_sock.recv(1)
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=serve)
-    thread.start()
-    route = secure(listener.getsockname()[1], "localhost")
-    dialler = Dialler(localhost=addresses)
-    text = await dialler.fails(route, TLSError)
-    await asyncio.to_thread(thread.join)
+    async with in_thread(serve) as port:
+        dialler = Dialler(localhost=addresses)
+        text = await dialler.fails(secure(port, "localhost"), TLSError)
 
     assert "certificate" not in text
     assert all(b"" == line.received for line in dialler.lines)
@@ -716,15 +726,19 @@ async def test_timeout_in_the_handshake():
     assert ("127.0.0.1", server.port) == dialler.progress.remote_address
 
 
-async def test_old_tls_is_refused():
+async def test_alert():
+    """What the server gives as its reason is told."""
     context = server_tls()
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    async with scripted(wait, tls=context) as server:
-        text = await Dialler().fails(secure(server.port, context=tls.ssl_context(False)), TLSError)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # in 1.3 we hear of it after the handshake
 
-    assert "we want 1.2 or later" in text or "alert" in text
+    def serve(sock):
+        with context.wrap_socket(sock, server_side=True) as tls_sock:
+            tls_sock.recv(1)
+
+    async with in_thread(serve) as port:
+        text = await Dialler().fails(secure(port), TLSError)
+    assert 'the server broke off the handshake with the alert "handshake failure"' in text
 
 
 async def test_client_certificate(tmp_path):
@@ -746,9 +760,6 @@ async def test_client_certificate(tmp_path):
         async with connected(route) as line:
             await line.has_received.wait()
             assert b"hello me@example.com" == line.received
-
-        context.maximum_version = ssl.TLSVersion.TLSv1_2  # in 1.3 it is noticed after the handshake
-        await Dialler().fails(secure(server.port, context=tls.ssl_context(ca)), TLSError)
 
 
 @pytest.mark.parametrize("name", [None, ""])

@@ -11,12 +11,14 @@ PACKAGE = ROOT / "fastreq"
 
 # From the top down. A folder is one name, and its files may import each other.
 ROWS = """
-    cli __main__
+    __main__
+    cli
     __init__
     testing cluster http
     oneshot streaming
     client
-    engine
+    call
+    engine pacing routing
     connect pool bulk
     protocol
     http1 policies trace
@@ -29,7 +31,10 @@ ROW = {name: number for number, row in enumerate(ROWS.split("\n")) for name in r
 
 # The rest is plain code, and tested without a loop.
 WITH_ASYNCIO = set(
-    "cli testing cluster client engine connect pool bulk protocol resolve deadline loop".split()
+    """
+    cli testing cluster client call engine pacing connect pool bulk protocol
+    resolve deadline loop
+    """.split()
 )
 
 FILES = sorted(PACKAGE.rglob("*.py"))

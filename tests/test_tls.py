@@ -483,11 +483,39 @@ def test_alert(ca_file):
     assert 'the alert "handshake failure"' in str(tls.explain(raised.value, "x.example", 443))
 
 
-def test_old_tls(ca_file):
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "we want 1.2 or later"),
+        ("UNSUPPORTED_PROTOCOL", "we want 1.2 or later"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "wants a client certificate; pass one as cert="),
+        ("TLSV1_UNRECOGNIZED_NAME", "the server does not know this name"),
+        ("UNEXPECTED_EOF_WHILE_READING", "closed the connection in the middle of the handshake"),
+        ("HTTP_REQUEST", "does not speak TLS on port 443"),
+    ],
+)
+def test_reasons(reason, text):
     error = ssl.SSLError(1, "")
-    error.reason = "TLSV1_ALERT_PROTOCOL_VERSION"
+    error.reason = reason
 
-    assert "we want 1.2 or later" in str(tls.explain(error, "x.example", 443))
+    assert text in str(tls.explain(error, "x.example", 443))
+
+
+def test_old_tls(ca_file):
+    server = server_context()
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        server.minimum_version = server.maximum_version = ssl.TLSVersion.TLSv1_1
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    pair = Pair(tls.ssl_context(ca_file), server)
+    for side in (
+        pair.client,
+        pair.server,
+        pair.client,
+    ):  # hello, alert, what the client makes of it
+        with pytest.raises(ssl.SSLError) as raised:
+            side.do_handshake()
+
+    assert "we want 1.2 or later" in str(tls.explain(raised.value, "x.example", 443))
 
 
 def test_any_other_error():

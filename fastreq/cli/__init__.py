@@ -26,6 +26,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (by default, this process's), and give its exit code."""
+    _open_standard_streams()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -65,6 +66,13 @@ def _overview(arguments: list[str]) -> int:
     parser.parse_args(arguments)
     parser.print_help(None if arguments else sys.stderr)
     return OK if arguments else USAGE
+
+
+def _open_standard_streams() -> None:
+    """Open those that were closed, as by `2>&-`: the next socket would take their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
 
 
 def _drop_output() -> None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from fastreq.cli.exits import USAGE
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+_NAMES = ("bytes", "KiB", "MiB", "GiB")
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,10 +64,6 @@ def existing(text: str) -> str:
 
 def size_shown(number: float) -> str:
     """A size for people: "256 MiB"."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if number < 1024:
-            break
-        number /= 1024
-    else:
-        unit = "GiB"
-    return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
+    power = min(max(int(number).bit_length() - 1, 0) // 10, len(_NAMES) - 1)
+    number /= 1024**power
+    return f"{number:{'.0f' if number >= 1000 else '.3g'}} {_NAMES[power]}"

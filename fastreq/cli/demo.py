@@ -19,7 +19,7 @@ from fastreq.cli.trial import Half, Site, Streamed, Wrong, ask, stream, ways_to
 from fastreq.testing import Server
 
 BAR_WIDTH = 24
-COLUMNS = ("", "requests", "req/s", "p50 ms", "p99 ms", "connections", "reused", "version")
+COLUMNS = ("", "requests", "req/s", "p50 ms", "p99 ms", "connections", "reused", "TLS version")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

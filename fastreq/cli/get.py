@@ -60,7 +60,7 @@ async def fetch(options: argparse.Namespace) -> int:
                     response.raise_for_status()
                 async for piece in response.iter_bytes():
                     write(piece)
-            show("*", _timings(response))
+            show("*", _course(response))
     return exits.OK
 
 
@@ -107,7 +107,8 @@ Show = Callable[[str, bytes], None]
 
 def _show(mark: str, block: bytes) -> None:
     """Show lines on stderr, and nothing in them that a terminal would obey."""
-    for line in block.decode("ascii", "backslashreplace").split("\r\n"):
+    text = block.removesuffix(b"\r\n").decode("ascii", "backslashreplace")
+    for line in text.split("\r\n"):
         print(f"{mark} {line}".rstrip(), file=sys.stderr)
 
 
@@ -121,9 +122,13 @@ def _show_heads(response: Response, show: Show) -> None:
             show(">", encode_head(one.request))
         status = f"{one.http_version} {one.status} {one.status_message}".rstrip().encode("latin-1")
         fields = b"".join(b"%b: %b\r\n" % field for field in one.headers.raw)
-        show("<", b"%b\r\n%b" % (status, fields))
+        show("<", b"%b\r\n%b\r\n" % (status, fields))
 
 
-def _timings(response: Response) -> bytes:
+def _course(response: Response) -> bytes:
+    """Where it came from, and how long each phase took."""
+    peer = response.remote_address
+    peer = peer if isinstance(peer, str) else "{} port {}".format(*peer)
     phases = ((name, value) for name, value in response.timings._asdict().items() if value)
-    return ", ".join(f"{name} {value * 1000:.1f} ms" for name, value in phases).encode()
+    times = ", ".join(f"{name} {value * 1000:.1f} ms" for name, value in phases)
+    return f"{peer}: {times}".encode("utf-8", "surrogateescape")

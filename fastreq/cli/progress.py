@@ -39,7 +39,8 @@ class Progress:
             print(f"{self._name}: {numbers}", file=sys.stderr)
             return
         full = WIDTH * self.done // self._total
-        line = f"  {self._name}  {self._marks[0] * full}{self._marks[1] * (WIDTH - full)}  {numbers}"
+        drawn = self._marks[0] * full + self._marks[1] * (WIDTH - full)
+        line = f"  {self._name}  {drawn}  {numbers}"
         width = shutil.get_terminal_size().columns - 1
         print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
 
