@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Coroutine
 from contextlib import nullcontext
 from time import monotonic
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 from fastreq.content.decode import codings_of, pieces
 from fastreq.content.reading import too_large
@@ -24,7 +25,7 @@ from fastreq.errors import BodyTooLarge, FastreqError, TotalTimeout
 from fastreq.http1.body import StreamedBody, WholeBody
 from fastreq.messages import Request, Response, ResponseHead
 from fastreq.options import Timeout
-from fastreq.pacing import Pacing
+from fastreq.pacing import PacedHost, Pacing
 from fastreq.policies import retries
 from fastreq.policies.auth import Auth, from_userinfo
 from fastreq.policies.cookies import Cookies
@@ -39,6 +40,8 @@ from fastreq.trace import (
     ResponseHeadReceived,
     RetryScheduled,
 )
+
+Exchanging: TypeAlias = Coroutine[Any, Any, Response]
 
 BREATH: Final = 4 * 2**20
 """Bytes that are decoded before other tasks have their turn."""
@@ -145,6 +148,7 @@ class Call:
                     hooks.redirect(RedirectFollowed(response, following))
                 await response.aclose()
                 history.append(response)
+                self.attempts = 0
                 request, response = following, await self._authorized(following)
         except BaseException:
             await response.aclose()
@@ -152,12 +156,16 @@ class Call:
         response.history = history
         return response
 
-    async def _authorized(self, request: Request) -> Response:
+    # Each of these gives the awaitable of the next where there is nothing to do.
+
+    def _authorized(self, request: Request) -> Exchanging:
         """Sign the request, and answer what the server asks, but only where the user sent us."""
-        self.attempts = 0
         auth = from_userinfo(request.url) if request.url.userinfo else self._options.auth
         if auth is None or not self._at_home:
-            return await self._retried(request)
+            return self._retried(request)
+        return self._sign(auth, request)
+
+    async def _sign(self, auth: Auth, request: Request) -> Response:
         flow = auth.flow(request)
         try:
             signed = next(flow)
@@ -171,11 +179,12 @@ class Call:
         finally:
             flow.close()
 
-    async def _retried(self, request: Request) -> Response:
+    def _retried(self, request: Request) -> Exchanging:
         """Try again what failed in passing, within the retries, the budget and the time."""
         retry = self._options.retry
-        if retry is None:
-            return await self._paced(request)
+        return self._paced(request) if retry is None else self._retry(retry, request)
+
+    async def _retry(self, retry: Retry, request: Request) -> Response:
         budget = self._policies.budget
         budget.sent(monotonic())
         attempt = 0
@@ -191,22 +200,23 @@ class Call:
             )
             now = monotonic()
             if delay is None or now + delay >= self.due or not budget.spend(retry.budget, now):
-                if response is None:
-                    assert error is not None
+                if error is not None:
                     raise error
-                return response
+                return cast(Response, response)
             if (hooks := self._policies.hooks) is not None and hooks.retry is not None:
                 hooks.retry(RetryScheduled(request, attempt, delay, response, error))
             if response is not None:
                 await response.aclose()
             await asyncio.sleep(delay)
 
-    async def _paced(self, request: Request) -> Response:
-        """Keep to the host's pace, where there is a policy; the wait is not counted in `total`."""
+    def _paced(self, request: Request) -> Exchanging:
+        """Keep to the host's pace, where there is a policy."""
         pacing = self._policies.pacing
         host = pacing.host(request.url.origin) if pacing is not None else None
-        if host is None:
-            return await self._with_cookies(request)
+        return self._with_cookies(request) if host is None else self._take_turn(host, request)
+
+    async def _take_turn(self, host: PacedHost, request: Request) -> Response:
+        """Wait for the host's turn; as any wait in line, it is not counted in `total`."""
         began = monotonic()
         await host.turn()
         async with host.limiter or nullcontext():
@@ -215,32 +225,30 @@ class Call:
         host.heard(response)
         return response
 
-    async def _with_cookies(self, request: Request) -> Response:
-        """Send the cookies that belong there, and keep those that come."""
+    def _with_cookies(self, request: Request) -> Exchanging:
+        """Send the cookies that belong there."""
         cookies = self._policies.cookies
         if cookies:
             given = request.fields.get("cookie", "")
             value = cookies.header_for(request.url, given, unscoped=self._at_home)
             if value is not None and value != given:
                 request = request.with_field("Cookie", value)
-        response = await self._exchange(request)
-        if response.has_field(b"set-cookie"):
-            cookies.store(request.url, response.headers.get_list("set-cookie"))
-        return response
+        return self._exchange(request)
 
     # ---- the exchange itself
 
-    async def _exchange(self, request: Request) -> Response:
+    def _exchange(self, request: Request) -> Exchanging:
         """One request, and its response: whole, or up to the body of one that streams."""
         self.attempts += 1
         hooks = self._policies.hooks
-        if hooks is not None:
-            return await self._traced(hooks, request)
+        return self._answer(request) if hooks is None else self._trace(hooks, request)
+
+    def _answer(self, request: Request) -> Exchanging:
         if self._engine is None:
-            return await self._by_transport(request)
+            return self._ask_transport(request)
         if self._streams:
-            return await self._open(self._engine, request)
-        return await self._read(self._engine, request)
+            return self._open(self._engine, request)
+        return self._read(self._engine, request)
 
     async def _read(self, engine: Engine, request: Request) -> Response:
         policies = self._policies
@@ -254,7 +262,10 @@ class Call:
         content = body.value()
         if head.content_encoding and content:
             content = await self._decode(content, head)
-        return Response.received(request, head, exchange, content)
+        response = Response.received(request, head, exchange, content)
+        if head.sets_cookies:
+            self._keep_cookies(response)
+        return response
 
     async def _open(self, engine: Engine, request: Request) -> Response:
         route = self._policies.routes.of(request.url)
@@ -264,12 +275,12 @@ class Call:
         self.due += exchange.queued
         response = Response.received(request, exchange.final_head, exchange)
         response.attach(exchange, self._policies.max_body)
+        self._keep_cookies(response)
         return response
 
-    async def _by_transport(self, request: Request) -> Response:
+    async def _ask_transport(self, request: Request) -> Response:
         """Have the request answered by what stands in for pool and wire."""
-        transport = self._policies.transport
-        assert transport is not None
+        transport = cast(Transport, self._policies.transport)
         seconds = None if self.due == NEVER else max(0.0, self.due - monotonic())
         try:
             async with asyncio.timeout(seconds) as limit:
@@ -280,20 +291,21 @@ class Call:
             text = f"{transport!r} gave no answer in time; Timeout(total=...) moves it"
             raise TotalTimeout(text) from exc
         response.request = request
+        self._keep_cookies(response)
         return response
 
-    async def _traced(self, hooks: Hooks, request: Request) -> Response:
+    def _keep_cookies(self, response: Response) -> None:
+        if response.sets_cookies:
+            values = response.headers.get_list("set-cookie")
+            self._policies.cookies.store(response.request.url, values)
+
+    async def _trace(self, hooks: Hooks, request: Request) -> Response:
         """The same, told to those who listen."""
         if hooks.request_sent is not None:
             hooks.request_sent(RequestSent(request, self.attempts))
         ended = hooks.response_end
         try:
-            if self._engine is None:
-                response = await self._by_transport(request)
-            elif self._streams:
-                response = await self._open(self._engine, request)
-            else:
-                response = await self._read(self._engine, request)
+            response = await self._answer(request)
         except FastreqError as exc:
             if ended is not None:
                 ended(ResponseEnded(request, exc))

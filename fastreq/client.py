@@ -8,9 +8,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
-from fastreq.call import Call, Policies, SendOptions, Transport
+from fastreq.call import Call, Exchanging, Policies, SendOptions, Transport
 from fastreq.content.decode import accept_encoding
-from fastreq.content.encode import compressed, encode_body, encode_params, merge_query
+from fastreq.content.encode import (
+    Encoded,
+    compressed,
+    encode_body,
+    encode_params,
+    merge_query,
+)
 from fastreq.engine import Engine
 from fastreq.errors import ClientClosed, InvalidURL, RemoteProtocolError
 from fastreq.headers import Headers, HeaderTypes
@@ -107,6 +113,9 @@ class Client:
             raise unknown_keyword("Client()", name, Client.__init__.__annotations__)
         usual = {"Accept": "*/*", "Accept-Encoding": accept_encoding(), "User-Agent": "fastreq/0.1"}
         self.base_url = URL(base_url)
+        if self.base_url.given and not self.base_url.is_absolute:
+            raise InvalidURL(f"base_url={base_url!r} is no URL to add to; write 'https://...'")
+        self._base = self.base_url if self.base_url.given else None
         self.headers = Headers(usual).merged(headers or {})
         self.params = params
         encode_params(params or {})  # refused here, rather than at each request
@@ -180,16 +189,31 @@ class Client:
             TooManyRedirects: they lead too far, or in a circle.
             DecodingError, BodyTooLarge: its body could not be read.
         """
-        for name in unknown:
-            raise unknown_keyword("request()", name, _REQUEST_OPTIONS)
-        request = self._build(method, url, params, headers)
-        if not (content is None and data is None and json is None and files is None):
-            self._add_body(request, content, data, json, files, compress)
-        if cookies is not None:
-            self._add_cookies(request, cookies)
-        if any(option is not UNSET for option in (auth, timeout, follow_redirects, retry)):
-            request.options = self._options(auth, timeout, follow_redirects, retry)
-        return await self.send(request)
+        given = {
+            "params": params,
+            "headers": headers,
+            "cookies": cookies,
+            "content": content,
+            "data": data,
+            "json": json,
+            "files": files,
+            "auth": auth,
+            "timeout": timeout,
+            "follow_redirects": follow_redirects,
+            "retry": retry,
+            "compress": compress,
+            **unknown,
+        }
+        usual = _REQUEST_OPTIONS
+        given = {name: value for name, value in given.items() if value is not usual.get(name)}
+        return await self._call(method, url, given)
+
+    def _call(self, method: str, url: URLTypes, options: dict[str, Any]) -> Exchanging:
+        return self._start(self._build(method, url, options), streams=False)
+
+    def _start(self, request: Request, *, streams: bool) -> Exchanging:
+        engine = self._running_engine() if self._policies.transport is None else None
+        return Call(self._policies, engine, request.options or self._defaults, streams).run(request)
 
     def build_request(self, method: str, url: URLTypes, **options: Any) -> Request:
         """Make a request as `request()` would, to be changed, and sent by `send()`.
@@ -197,54 +221,54 @@ class Client:
         Raises:
             InvalidURL, LocalProtocolError, TypeError: it cannot be sent.
         """
+        return self._build(method, url, options)
+
+    def _build(self, method: str, url: URLTypes, options: dict[str, Any]) -> Request:
+        target = parse_url(url) if self._base is None else self._join(self._base, url)
+        request = Request(check_method(method), target, self.headers.snapshot())
+        if self.params:
+            query = merge_query(encode_params(self.params), target.query)
+            request.url = target.with_query(query)
+        if options:
+            self._apply(request, options)
+        return request
+
+    def _apply(self, request: Request, options: dict[str, Any]) -> None:
+        """Do what was said for this request alone."""
         for name in options.keys() - _REQUEST_OPTIONS.keys():
-            raise unknown_keyword("build_request()", name, _REQUEST_OPTIONS)
+            raise unknown_keyword("request()", name, _REQUEST_OPTIONS)
         option = {**_REQUEST_OPTIONS, **options}
-        request = self._build(method, url, option["params"], option["headers"])
+        if option["params"]:
+            request.url = request.url.with_query(merge_query(request.url.query, option["params"]))
+        if option["headers"] is not None:
+            request.fields = request.fields.merged(option["headers"])
         self._add_body(
             request,
-            option["content"],
-            option["data"],
-            option["json"],
-            option["files"],
+            encode_body(option["content"], option["data"], option["json"], option["files"]),
             option["compress"],
         )
         if option["cookies"] is not None:
             self._add_cookies(request, option["cookies"])
-        of_sending = ("auth", "timeout", "follow_redirects", "retry")
-        if not options.keys().isdisjoint(of_sending):
-            request.options = self._options(*(option[name] for name in of_sending))
-        return request
+        auth, timeout, follow = option["auth"], option["timeout"], option["follow_redirects"]
+        usual = self._defaults
+        request.options = SendOptions(
+            usual.timeout if timeout is UNSET else Timeout.of(timeout),
+            usual.follow_redirects if follow is UNSET else follow,
+            usual.retry if option["retry"] is UNSET else _retry(option["retry"]),
+            usual.auth if auth is UNSET else to_auth(auth),
+        )
 
-    def _build(
-        self, method: str, url: URLTypes, params: Any, headers: HeaderTypes | None
-    ) -> Request:
-        fields = self.headers.snapshot()
-        if headers is not None:
-            fields = fields.merged(headers)
-        target = parse_url(url) if not self.base_url.given else self._join(url)
-        if params or self.params:
-            query = merge_query(target.query, self.params or {})
-            target = target.with_query(merge_query(query, params or {}))
-        return Request(check_method(method), target, fields)
-
-    def _join(self, url: URLTypes) -> URL:
+    def _join(self, base: URL, url: URLTypes) -> URL:
         """A relative URL is added to the path of `base_url`, as httpx does it."""
         given = URL(url)
         if given.is_absolute or given.given.startswith("//"):
-            return self.base_url.join(given)
+            return base.join(given)
         path, query, fragment = given.path, given.query, given.fragment
-        base = self.base_url
-        if not base.is_absolute:
-            raise InvalidURL(f"base_url={base.given!r} is no URL to add to; write 'https://...'")
         whole = f"{base.scheme}://{base.userinfo}{'@' if base.userinfo else ''}"
         whole += base.origin.partition("://")[2] + base.path.rstrip("/") + "/" + path.lstrip("/")
         return URL(whole + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else ""))
 
-    def _add_body(
-        self, request: Request, content: Any, data: Any, json: Any, files: Any, compress: Any
-    ) -> None:
-        encoded = encode_body(content, data, json, files)
+    def _add_body(self, request: Request, encoded: Encoded, compress: str | None) -> None:
         if compress is not None:
             encoded = compressed(encoded, compress)
             request.headers.setdefault("Content-Encoding", compress)
@@ -258,21 +282,6 @@ class Client:
         if value:
             request.headers["Cookie"] = f"{given}; {value}" if given else value
 
-    def _options(
-        self,
-        auth: AuthTypes | Unset,
-        timeout: float | Timeout | Unset | None,
-        follow_redirects: bool | Unset,
-        retry: int | Retry | Unset,
-    ) -> SendOptions:
-        usual = self._defaults
-        return SendOptions(
-            usual.timeout if isinstance(timeout, Unset) else Timeout.of(timeout),
-            usual.follow_redirects if isinstance(follow_redirects, Unset) else follow_redirects,
-            usual.retry if isinstance(retry, Unset) else _retry(retry),
-            usual.auth if isinstance(auth, Unset) else to_auth(auth),
-        )
-
     async def send(self, request: Request, *, stream: bool = False) -> Response:
         """Send a request that `build_request()` made.
 
@@ -285,41 +294,39 @@ class Client:
             TransportError: the response did not come.
             DecodingError, BodyTooLarge: its body could not be read.
         """
-        engine = self._running_engine() if self._policies.transport is None else None
-        options = request.options or self._defaults
-        return await Call(self._policies, engine, options, stream).run(request)
+        return await self._start(request, streams=stream)
 
     async def get(self, url: URLTypes, **options: Any) -> Response:
         """`request("GET", ...)`."""
-        return await self.request("GET", url, **options)
+        return await self._call("GET", url, options)
 
     async def head(self, url: URLTypes, **options: Any) -> Response:
         """`request("HEAD", ...)`."""
-        return await self.request("HEAD", url, **options)
+        return await self._call("HEAD", url, options)
 
     async def options(self, url: URLTypes, **options: Any) -> Response:
         """`request("OPTIONS", ...)`."""
-        return await self.request("OPTIONS", url, **options)
+        return await self._call("OPTIONS", url, options)
 
     async def delete(self, url: URLTypes, **options: Any) -> Response:
         """`request("DELETE", ...)`."""
-        return await self.request("DELETE", url, **options)
+        return await self._call("DELETE", url, options)
 
     async def post(self, url: URLTypes, **options: Any) -> Response:
         """`request("POST", ...)`."""
-        return await self.request("POST", url, **options)
+        return await self._call("POST", url, options)
 
     async def put(self, url: URLTypes, **options: Any) -> Response:
         """`request("PUT", ...)`."""
-        return await self.request("PUT", url, **options)
+        return await self._call("PUT", url, options)
 
     async def patch(self, url: URLTypes, **options: Any) -> Response:
         """`request("PATCH", ...)`."""
-        return await self.request("PATCH", url, **options)
+        return await self._call("PATCH", url, options)
 
     async def query(self, url: URLTypes, **options: Any) -> Response:
         """`request("QUERY", ...)`: a safe method with a body."""
-        return await self.request("QUERY", url, **options)
+        return await self._call("QUERY", url, options)
 
     def stream(
         self, method: str, url: URLTypes, **options: Any

@@ -19,6 +19,13 @@ BLOCKED = 0.25
 """Seconds by which the timer may be late before an error text blames the event loop."""
 
 
+def blocked(late: float) -> str:
+    """What an error text says of an event loop that was late by so many seconds."""
+    if late <= BLOCKED:
+        return ""
+    return f" (the event loop was blocked for {late:.1f} s: look there first)"
+
+
 class Timed(Protocol):
     """What can be late."""
 

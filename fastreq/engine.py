@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 
 from fastreq.connect import Connector, Progress, Route
-from fastreq.deadline import NEVER, Deadlines
+from fastreq.deadline import NEVER, Deadlines, blocked
 from fastreq.errors import (
     ClientClosed,
     ConnectTimeout,
@@ -19,12 +19,13 @@ from fastreq.errors import (
     TimeoutException,
     TotalTimeout,
 )
+from fastreq.exchange import Exchange
 from fastreq.http1.body import StreamedBody, WholeBody
 from fastreq.http1.request import encode_head, outgoing
 from fastreq.messages import Request
 from fastreq.options import Limits, Timeout
 from fastreq.pool import Pool
-from fastreq.protocol import RECEIVE_SIZE, Exchange, HTTPProtocol
+from fastreq.protocol import RECEIVE_SIZE, HTTPProtocol
 from fastreq.resolve import Resolver
 from fastreq.trace import ConnectionClosed, ConnectionOpened, ConnectionReused, Hooks, NameResolved
 
@@ -88,9 +89,14 @@ class Engine:
         """
         head = encode_head(request)
         payload = outgoing(request, head)
-        exchange = Exchange(request.method, body, timeout.read or NEVER, timeout.write or NEVER)
-        exchange.started = started
-        exchange.total_due = total_due
+        exchange = Exchange(
+            request.method,
+            body,
+            read_timeout=timeout.read or NEVER,
+            write_timeout=timeout.write or NEVER,
+            total_due=total_due,
+            started=started,
+        )
         if payload:
             exchange.expects = "expect" in request.fields.names
         elif exchange.streams:
@@ -263,10 +269,7 @@ def _connect_timeout(
         f"no connection to {route} after {now - since:.1f} s, in {_DOING[progress.phase]}; "
         f"Timeout({option}=...) moves it"
     )
-    late = now - due
-    if late > 0.25:
-        text += f" (the event loop was blocked for {late:.1f} s: look there first)"
-    return error(text)
+    return error(text + blocked(now - due))
 
 
 _DOING = {"dns": "DNS", "connect": "the TCP handshake", "tls": "the TLS handshake"}

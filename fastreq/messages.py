@@ -82,15 +82,15 @@ class ResponseHead:
     """The head of a response: read once, looked at for the fields that matter, never changed."""
 
     __slots__ = (
-        "close",
         "content_encoding",
         "content_length",
         "fields",
-        "keep_alive",
         "keep_alive_seconds",
         "lowered",
         "minor_version",
+        "persistent",
         "reason",
+        "sets_cookies",
         "status",
         "transfer_encoding",
     )
@@ -106,8 +106,8 @@ class ResponseHead:
         self.content_length: int | None = None
         self.transfer_encoding: bytes | None = None
         self.content_encoding: tuple[str, ...] = ()  # as the field lines have it
-        self.close = False
-        self.keep_alive = False
+        self.persistent = False  # neither side said close (RFC 9112, section 9.3)
+        self.sets_cookies = False
         self.keep_alive_seconds: int | None = None
 
     def has(self, name: bytes) -> bool:
@@ -170,11 +170,16 @@ class Response:
     Attributes:
         status: the status code.
         request: the request that this answers.
-        history: the responses that redirected here, oldest first.
         attempts: how many times the request was tried.
     """
 
     _body: bytes | None  # decoded, and whole
+    # What most responses leave as it is stands on the class (benchmark: small, plain).
+    attempts = 1
+    _history: list[Response] | None = None
+    _stream: DecodedStream | None = None
+    _headers: Headers | None = None  # made when somebody asks
+    _encoding: str | None = None
 
     def __init__(
         self,
@@ -210,13 +215,8 @@ class Response:
     def _fill(self, request: Request, head: ResponseHead, course: Course) -> None:
         self.status = head.status
         self.request = request
-        self.history: list[Response] = []
-        self.attempts = 1
         self._head = head
         self._course = course
-        self._stream: DecodedStream | None = None
-        self._headers: Headers | None = None  # made when somebody asks
-        self._encoding: str | None = None
 
     def attach(self, stream: Stream, max_body: int | None) -> None:
         """Let the body be read from `stream`; `aread()` holds at most `max_body` bytes of it."""
@@ -259,6 +259,17 @@ class Response:
         return self._headers
 
     @property
+    def history(self) -> list[Response]:
+        """The responses that redirected here, oldest first."""
+        if self._history is None:
+            self._history = []
+        return self._history
+
+    @history.setter
+    def history(self, responses: list[Response]) -> None:
+        self._history = responses
+
+    @property
     def url(self) -> URL:
         """Where this came from: after redirects, the last URL."""
         return self.request.url
@@ -288,9 +299,10 @@ class Response:
         """The trailer fields of a chunked body; empty until it has been read."""
         return Headers.received(self._course.trailers)
 
-    def has_field(self, name: bytes) -> bool:
-        """Whether there is a field of this name, in lower case; makes no `headers` to see it."""
-        return self._head.has(name)
+    @property
+    def sets_cookies(self) -> bool:
+        """Whether there is a Set-Cookie field; makes no `headers` to see it."""
+        return self._head.sets_cookies
 
     def take_transport(self) -> tuple[Any, bytes]:
         """The transport of a connection that was switched to another protocol, paused, and what

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from time import monotonic
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from fastreq.deadline import NEVER, Deadlines
+from fastreq.deadline import NEVER, Deadlines, blocked
 from fastreq.errors import ClientClosed, PoolTimeout
 from fastreq.options import Limits
 
@@ -83,9 +83,12 @@ class Host(Generic[C]):
 class Waiter(Generic[C]):
     """A request in line: it is given a connection, or None, the right to open one."""
 
-    __slots__ = ("due", "future", "since", "timeout")
+    __slots__ = ("due", "future", "key", "since", "timeout")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, key: Hashable, timeout: float | None
+    ) -> None:
+        self.key = key
         self.future: asyncio.Future[C | None] = loop.create_future()
         self.since = monotonic()
         self.timeout = timeout
@@ -96,10 +99,11 @@ class Waiter(Generic[C]):
         if now < self.due:
             return self.due
         if not self.future.done():
-            text = f"no connection came free within {self.timeout} s; Timeout(pool=...) moves it"
-            if late:
-                text += f" (the event loop was blocked for {late:.1f} s: look there first)"
-            self.future.set_exception(PoolTimeout(text).at("pool"))
+            text = (
+                f"no connection to {self.key} came free within {self.timeout} s; "
+                "Timeout(pool=...) moves it"
+            )
+            self.future.set_exception(PoolTimeout(text + blocked(late)).at("pool"))
         return NEVER
 
 
@@ -173,13 +177,20 @@ class Pool(Generic[C]):
             return connection
         host = self._hosts.get(key) or self._add_host(key)
         if not self._take_slot(host):
-            connection = await self._wait(host, timeout, first=fresh)
-            if connection is not None and not fresh and connection.is_usable(monotonic()):
+            connection = self._if_usable(await self._wait(host, timeout, first=fresh))
+            if connection is not None and not fresh:
                 host.reused += 1
                 return connection
             if connection is not None:
                 connection.close()
         return await self._open(host, connect)
+
+    def _if_usable(self, connection: C | None) -> C | None:
+        """What was handed over may have gone bad on its way: then only its slot is left."""
+        if connection is None or connection.is_usable(monotonic()):
+            return connection
+        connection.close()
+        return None
 
     def _add_host(self, key: Hashable) -> Host[C]:
         limit = self._max_connections(str(key)) if self._max_connections is not None else None
@@ -219,7 +230,7 @@ class Pool(Generic[C]):
 
     async def _wait(self, host: Host[C], timeout: float | None, first: bool) -> C | None:
         """Stand in line."""
-        waiter: Waiter[C] = Waiter(self._loop, timeout)
+        waiter: Waiter[C] = Waiter(self._loop, host.key, timeout)
         if first:  # it has been in line before
             host.waiters = {waiter: None, **host.waiters}
         else:
@@ -232,7 +243,7 @@ class Pool(Generic[C]):
         except BaseException:
             given = waiter.future.done() and not waiter.future.cancelled()
             if given and waiter.future.exception() is None:
-                self._pass_on(host, waiter.future.result())  # but nobody will use it
+                self._pass_on(host, self._if_usable(waiter.future.result()))
             host.waiters.pop(waiter, None)
             self._tidy(host)
             raise
@@ -244,7 +255,11 @@ class Pool(Generic[C]):
 
     def give_back(self, connection: C, reusable: bool) -> None:
         """End a lease."""
-        self._pass_on(connection.host, connection if reusable else None)
+        host: Host[C] = connection.host
+        if reusable and not host.waiters and not self._starved:
+            self._rest(host, connection)
+        else:
+            self._pass_on(host, connection if reusable else None)
 
     def lose(self, connection: C) -> None:
         """Forget an idle connection; one that is leased is given back by its holder."""
@@ -267,12 +282,16 @@ class Pool(Generic[C]):
         elif connection is None:
             self._free_slot(host)
         else:
-            host.idle[connection] = None
-            self._idle[connection] = None
-            if len(self._idle) > self._most_idle:
-                oldest = next(iter(self._idle))
-                self.lose(oldest)
-                oldest.close()
+            self._rest(host, connection)
+
+    def _rest(self, host: Host[C], connection: C) -> None:
+        """Keep a connection idle; where there are too many, the oldest goes."""
+        host.idle[connection] = None
+        self._idle[connection] = None
+        if len(self._idle) > self._most_idle:
+            oldest = next(iter(self._idle))
+            self.lose(oldest)
+            oldest.close()
 
     def _serve(self, host: Host[C], waiter: Waiter[C], connection: C | None) -> None:
         """Give a waiter what it waits for."""

@@ -14,17 +14,11 @@ from fastreq.deadline import NEVER, Deadlines
 from fastreq.errors import (
     FastreqError,
     ReadError,
-    ReadTimeout,
-    RemoteProtocolError,
-    TimeoutException,
-    TotalTimeout,
     WriteError,
-    WriteTimeout,
 )
-from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.exchange import Exchange
+from fastreq.http1.body import StreamedBody
 from fastreq.http1.request import PIECE, OutgoingBody
-from fastreq.http1.response import ResponseReader
-from fastreq.messages import ResponseHead, Timings
 from fastreq.tls import take_rest
 
 RECEIVE_SIZE = 256 * 1024
@@ -50,104 +44,6 @@ class Owner(Protocol):
     def lose(self, connection: HTTPProtocol) -> None:
         """An idle connection cannot be used any more."""
         ...
-
-
-class Exchange(ResponseReader):
-    """One request and its response: what is read of it, and when.
-
-    A `Response` keeps it for its numbers; where the response streams, it is the stream.
-    """
-
-    def __init__(
-        self, method: str, body: WholeBody | StreamedBody, read: float, write: float
-    ) -> None:
-        ResponseReader.__init__(self, method, body)
-        self.connection: HTTPProtocol | None = None  # while the exchange is under way
-        self.error: FastreqError | None = None
-        self.streams = type(body) is StreamedBody
-        self.written = False  # some of the request may have left
-        self.sent = False  # all of it has
-        self.expects = False  # the body waits for 100 (Continue)
-        self.transport: asyncio.Transport | None = None  # of a connection that was switched
-        self.received = b""  # on it, behind the head
-        # Seconds of silence that are borne, and the moment when it must all be over.
-        self.read_timeout = read
-        self.write_timeout = write
-        self.total_due = NEVER
-        # The course of it, as monotonic() had it.
-        self.queued = 0.0  # seconds
-        self.opened: tuple[float, float, float] | None = None  # DNS, TCP, TLS; None: reused
-        self.started = 0.0
-        self.sent_at = 0.0
-        self.first_byte_at = 0.0
-        self.ended_at = 0.0
-        self.remote_address: Any = ""
-
-    @property
-    def final_head(self) -> ResponseHead:
-        """The head of the response, which is here once `carry()` has returned."""
-        if self.head is None:
-            raise RemoteProtocolError("the exchange ended without a response")
-        return self.head
-
-    def renewed(self) -> Exchange:
-        """The same, for another attempt; nothing has been read into the body yet."""
-        again = Exchange(self.method, self.body, self.read_timeout, self.write_timeout)
-        again.switches, again.expects = self.switches, self.expects
-        again.started, again.queued, again.total_due = self.started, self.queued, self.total_due
-        return again
-
-    def timings(self) -> Timings:
-        """How long each phase took."""
-        dns, connect, tls = self.opened or (0.0, 0.0, 0.0)
-        ended = self.ended_at or monotonic()
-        heard = self.first_byte_at or ended
-        ttfb, body, total = heard - self.sent_at, ended - heard, ended - self.started
-        return Timings(self.queued, dns, connect, tls, ttfb, body, total)
-
-    async def read(self) -> bytes:
-        """The next piece of a body that streams; b"" at its end.
-
-        Cancelling a read loses nothing.
-
-        Raises:
-            ReadError, ReadTimeout, TotalTimeout, RemoteProtocolError: the rest does not come.
-        """
-        body = cast(StreamedBody, self.body)
-        while not body.pieces:
-            if self.error is not None:
-                raise self.error
-            if self.connection is None:
-                return b""
-            await self.connection.wait_for_body(self)
-        piece = body.take()
-        if self.connection is not None:
-            self.connection.body_taken(body)
-        return piece
-
-    def drop(self) -> None:
-        """Want no more, from whichever thread, for it may be the garbage collector who says so."""
-        if self.connection is not None:
-            self.connection.call(self._abandon)
-
-    def take_transport(self) -> tuple[asyncio.Transport | None, bytes]:
-        """The transport of a connection that was switched, and what has come on it."""
-        transport, self.transport = self.transport, None
-        return transport, self.received
-
-    async def aclose(self) -> None:
-        """Want no more; what was not read is gone, and its connection with it."""
-        if self.transport is not None:  # switched, and nobody took it
-            self.transport.abort()
-        connection = self.connection
-        cast(StreamedBody, self.body).drop()
-        self._abandon()
-        if connection is not None:
-            await connection.wait_closed()
-
-    def _abandon(self) -> None:
-        if self.connection is not None:
-            self.connection.abandon(self)
 
 
 class HTTPProtocol(asyncio.BufferedProtocol):
@@ -186,6 +82,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._silent_since = NEVER  # since when the peer owes us something
         self._idle_since = 0.0
         self._write_paused = False
+        self._unsent = 0  # bytes in the transport's buffer, when we last looked
         self._read_paused = False
         self._tls: ssl.SSLObject | None = None
         self._poll: select.poll | None = None
@@ -306,7 +203,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
                 async for piece in pieces:
                     if self._write_paused:
                         await self._drain(exchange)
-                    if exchange.error is not None or _answered_early(exchange):
+                    if exchange.error is not None or exchange.answered_early:
                         return
                     self.transport.write(piece)
         await self._drain(exchange)
@@ -327,7 +224,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     async def _drain(self, exchange: Exchange) -> None:
         """Wait until the transport's buffer has room, the peer has answered, or failed."""
-        while self._write_paused and exchange.error is None and not _answered_early(exchange):
+        while self._write_paused and exchange.error is None and not exchange.answered_early:
             await self._wait_for_peer(exchange.write_timeout, exchange.total_due)
 
     async def _wait_for_peer(self, patience: float, total_due: float) -> None:
@@ -382,7 +279,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """End the exchange with an error, which its caller meets when it looks."""
         exchange.error = error
         exchange.ended_at = monotonic()
-        error.phase = error.phase or self._phase(exchange)
+        error.phase = error.phase or exchange.phase
         self._end(exchange, reusable=False)
         self._wake()
 
@@ -541,35 +438,19 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._owner.lose(self)
             self.close()
             return NEVER
-        patience = exchange.read_timeout if exchange.sent else exchange.write_timeout
-        due = min(self._silent_since + patience, exchange.total_due)
+        if not exchange.sent:
+            self._note_progress(now)
+        due = exchange.due(self._silent_since)
         if now < due:
             return due
-        self._fail(exchange, self._timeout(exchange, now, late))
+        self._fail(exchange, exchange.timeout(now, self._silent_since, self._where(), late))
         return NEVER
 
-    def _timeout(self, exchange: Exchange, now: float, late: float) -> TimeoutException:
-        """Say what was waited for, where, how long, and what to do about it."""
-        phase = self._phase(exchange)
-        error: type[TimeoutException]
-        if now >= exchange.total_due:
-            error, option = TotalTimeout, "total"
-            what = f"not done after {now - exchange.started - exchange.queued:.1f} s"
-        elif phase == "write":
-            error, option = WriteTimeout, "write"
-            what = f"no byte taken for {now - self._silent_since:.1f} s"
-        else:
-            error, option = ReadTimeout, "read"
-            what = f"no byte for {now - self._silent_since:.1f} s"
-        text = f"{what} {_DOING[phase]} {self._where()}; Timeout({option}=...) moves it"
-        if late:
-            text += f" (the event loop was blocked for {late:.1f} s: look there first)"
-        return error(text)
-
-    def _phase(self, exchange: Exchange) -> str:
-        if not exchange.sent:
-            return "write"
-        return "head" if exchange.head is None else "body"
+    def _note_progress(self, now: float) -> None:
+        """A peer that takes our bytes, however slowly, is not silent."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._silent_since = unsent, now
 
     def _where(self) -> str:
         kind = "a reused connection" if self.reused else "a new connection"
@@ -583,15 +464,3 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._poll = select.poll()
             self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(self._poll.poll(0))
-
-
-_DOING = {
-    "write": "while sending the request to",
-    "head": "while waiting for the response head from",
-    "body": "while reading the response body from",
-}
-
-
-def _answered_early(exchange: Exchange) -> bool:
-    """The answer is here before all of the request is sent, and is not what it was sent for."""
-    return exchange.ended or (exchange.head is not None and exchange.head.status >= 300)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import errno
 import os
 import resource
@@ -11,7 +10,7 @@ import ssl
 import threading
 
 import pytest
-import trustme
+from servers.certs import server_context
 from servers.scripted import scripted
 
 from fastreq import connect, tls
@@ -20,9 +19,6 @@ from fastreq.errors import ConnectError, DNSError, TLSError
 from fastreq.resolve import Address, Resolver
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
-
-CA = trustme.CA()
-SERVER = CA.issue_cert("localhost", "127.0.0.1", "::1")
 
 
 class Line(asyncio.BufferedProtocol):
@@ -116,21 +112,9 @@ def plain(port, host="127.0.0.1"):
     return Route("http", host, port)
 
 
-def secure(port, host="127.0.0.1", context=None, path=None):
-    context = context or trusting()
+def secure(certs, port, host="127.0.0.1", path=None, **options):
+    context = tls.ssl_context(**{"verify": certs.ca_file} | options)
     return Route("https", host, port, path, context, tls.server_name(host))
-
-
-def trusting():
-    context = ssl.create_default_context()
-    CA.configure_trust(context)
-    return context
-
-
-def server_tls(cert=SERVER):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    cert.configure_cert(context)
-    return context
 
 
 async def echo(conn):
@@ -348,10 +332,10 @@ async def test_no_unix_socket(tmp_path):
     )
 
 
-async def test_tls_over_a_unix_socket(tmp_path):
+async def test_tls_over_a_unix_socket(certs, tmp_path):
     path = tmp_path / "socket"
-    route = secure(443, "localhost", path=str(path))
-    async with scripted(echo, path=path, tls=server_tls()), connected(route) as line:
+    route = secure(certs, 443, "localhost", path=str(path))
+    async with scripted(echo, path=path, tls=certs.good), connected(route) as line:
         line.transport.write(b"hello")
         await line.has_received.wait()
         assert b"hello" == line.received
@@ -591,15 +575,15 @@ async def test_other_family(unused_port):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "localhost."])
-async def test_tls(host):
+async def test_tls(certs, host):
     bind = host if "1" in host else "127.0.0.1"
     names = {"localhost": [bind], "localhost.": [bind]}
     asked = []
-    context = server_tls()
+    context = server_context(certs.good_file)
     context.sni_callback = lambda connection, name, _: asked.append(name)
     async with (
         scripted(echo, host=bind, tls=context) as server,
-        connected(secure(server.port, host), **names) as line,
+        connected(secure(certs, server.port, host), **names) as line,
     ):
         line.transport.write(b"hello")
         await line.has_received.wait()
@@ -616,91 +600,92 @@ async def test_tls(host):
         assert (bind, server.port) == line.progress.remote_address
 
 
-async def test_nothing_is_left_of_the_timers():
+async def test_nothing_is_left_of_the_timers(certs):
     """The loop keeps no timer for the handshake."""
-    async with scripted(echo, tls=server_tls()) as server, connected(secure(server.port)):
+    async with scripted(echo, tls=certs.good) as server, connected(secure(certs, server.port)):
         timers = getattr(asyncio.get_running_loop(), "_scheduled", ())
         assert [] == [t for t in timers if not t.cancelled() and t.when() > 3600 * 24 * 365]
 
 
-def refusing_certificates():
-    past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    return [
-        ("is for another name", CA.issue_cert("other.example")),
-        ("has expired", CA.issue_cert("127.0.0.1", not_after=past)),
-        ("signed by a CA that is not known here", trustme.CA().issue_cert("127.0.0.1")),
-    ]
-
-
-@pytest.mark.parametrize(("text", "cert"), refusing_certificates())
-async def test_refused_certificate(text, cert):
-    async with scripted(wait, tls=server_tls(cert)) as server:
-        dialler = Dialler()
-        assert text in await dialler.fails(secure(server.port), TLSError)
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("wrong_name", "is for another name"),
+        ("expired", "has expired"),
+        ("self_signed", "is self-signed"),
+        ("unknown_ca", "signed by a CA that is not known here"),
+    ],
+)
+async def test_refused_certificate(certs, kind, text):
+    async with scripted(wait, tls=getattr(certs, kind)) as server:
+        dialler = Dialler(localhost=["127.0.0.1"])
+        assert text in await dialler.fails(secure(certs, server.port, "localhost"), TLSError)
         assert dialler.progress.tls > 0
 
         # The same, to who does not want to know.
-        async with connected(secure(server.port, context=tls.ssl_context(False))):
+        async with connected(secure(certs, server.port, verify=False)):
             pass
 
 
-async def test_wrong_name_is_named():
-    async with scripted(wait, tls=server_tls()) as server:
-        text = await Dialler(wrong=["127.0.0.1"]).fails(secure(server.port, "wrong"), TLSError)
+async def test_wrong_name_is_named(certs):
+    async with scripted(wait, tls=certs.good) as server:
+        text = await Dialler(wrong=["127.0.0.1"]).fails(
+            secure(certs, server.port, "wrong"), TLSError
+        )
 
     assert text.startswith(f"https://wrong:{server.port}: the certificate is for another name")
     assert "'wrong'" in text
 
 
-async def test_plaintext_server():
+async def test_plaintext_server(certs):
     async def http(conn):
         await conn.reader.read(1)
         await conn.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         await conn.wait_closed()
 
     async with scripted(http) as server:
-        text = await Dialler().fails(secure(server.port), TLSError)
+        text = await Dialler().fails(secure(certs, server.port), TLSError)
 
     assert f"does not speak TLS on port {server.port}" in text
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.2", "127.0.0.1"]])
 @pytest.mark.parametrize("first", [b"220 ready\r\n", b"\x15\x03", b"H", b"\x16\x03\x01\x00"])
-async def test_server_that_speaks_before_tls(addresses, first):
+async def test_server_that_speaks_before_tls(certs, addresses, first):
     """What comes before the handshake is neither dropped nor trusted, but refused."""
 
     def serve(sock):
         sock.sendall(first)
-        with server_tls().wrap_socket(sock, server_side=True) as tls_sock:
+        with certs.good.wrap_socket(sock, server_side=True) as tls_sock:
             tls_sock.recv(1)
 
     async with in_thread(serve) as port:
         dialler = Dialler(localhost=addresses)
-        text = await dialler.fails(secure(port, "localhost"), TLSError)
+        text = await dialler.fails(secure(certs, port, "localhost"), TLSError)
 
     assert "certificate" not in text
     assert all(b"" == line.received for line in dialler.lines)
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "half_close"])
-async def test_connection_that_ends_in_the_handshake(how):
+async def test_connection_that_ends_in_the_handshake(certs, how):
     async def end(conn):
         await conn.reader.read(1)
         await getattr(conn, how)()
         await conn.wait_closed()
 
     async with scripted(end) as server:
-        text = await Dialler().fails(secure(server.port), TLSError)
+        text = await Dialler().fails(secure(certs, server.port), TLSError)
 
     assert text.startswith(f"https://127.0.0.1:{server.port}: the TLS handshake was not finished")
     assert text.endswith("the server closed the connection")
 
 
-async def test_abort_in_the_handshake():
+async def test_abort_in_the_handshake(certs):
     """As a pool does that is closed: both loops let start_tls() return as if all were well."""
     async with scripted(wait) as server:
         dialler = Dialler()
-        connecting = asyncio.create_task(dialler.to(secure(server.port)))
+        connecting = asyncio.create_task(dialler.to(secure(certs, server.port)))
         while "tls" != dialler.progress.phase:
             await asyncio.sleep(0)
         for _ in range(3):
@@ -713,10 +698,10 @@ async def test_abort_in_the_handshake():
         assert "secured" not in dialler.lines[0].events
 
 
-async def test_timeout_in_the_handshake():
+async def test_timeout_in_the_handshake(certs):
     async with scripted(wait) as server:
         dialler = Dialler()
-        route = secure(server.port)
+        route = secure(certs, server.port)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await dialler.to(route)
@@ -726,9 +711,9 @@ async def test_timeout_in_the_handshake():
     assert ("127.0.0.1", server.port) == dialler.progress.remote_address
 
 
-async def test_alert():
+async def test_alert(certs):
     """What the server gives as its reason is told."""
-    context = server_tls()
+    context = server_context(certs.good_file)
     context.verify_mode = ssl.CERT_REQUIRED
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # in 1.3 we hear of it after the handshake
 
@@ -737,36 +722,29 @@ async def test_alert():
             tls_sock.recv(1)
 
     async with in_thread(serve) as port:
-        text = await Dialler().fails(secure(port), TLSError)
+        text = await Dialler().fails(secure(certs, port), TLSError)
     assert 'the server broke off the handshake with the alert "handshake failure"' in text
 
 
-async def test_client_certificate(tmp_path):
-    cert = tmp_path / "client.pem"
-    CA.issue_cert("me@example.com").private_key_and_cert_chain_pem.write_to_path(cert)
-    ca = tmp_path / "ca.pem"
-    CA.cert_pem.write_to_path(ca)
-    context = server_tls()
-    context.verify_mode = ssl.CERT_REQUIRED
-    CA.configure_trust(context)
-
+async def test_client_certificate(certs):
     async def greet(conn):
         name = conn.tls.getpeercert()["subjectAltName"][0][1]
         await conn.send(f"hello {name}".encode())
         await conn.wait_closed()
 
-    async with scripted(greet, tls=context) as server:
-        route = secure(server.port, context=tls.ssl_context(ca, cert))
-        async with connected(route) as line:
-            await line.has_received.wait()
-            assert b"hello me@example.com" == line.received
+    async with (
+        scripted(greet, tls=certs.demanding) as server,
+        connected(secure(certs, server.port, cert=certs.client_file)) as line,
+    ):
+        await line.has_received.wait()
+        assert b"hello client@example.org" == line.received
 
 
 @pytest.mark.parametrize("name", [None, ""])
-async def test_no_name_to_verify(name):
+async def test_no_name_to_verify(certs, name):
     """Left to itself, start_tls() would check the certificate and not its name."""
-    async with scripted(echo, tls=server_tls()) as server:
-        route = secure(server.port)._replace(server_hostname=name)
+    async with scripted(echo, tls=certs.good) as server:
+        route = secure(certs, server.port)._replace(server_hostname=name)
         assert "no name to look for" in await Dialler().fails(route, TLSError)
 
 
@@ -774,17 +752,14 @@ async def test_no_name_to_verify(name):
 
 
 @pytest.mark.usefixtures("no_stagger")
-async def test_cancel_at_every_step():
+async def test_cancel_at_every_step(certs):
     """Wherever a cancellation strikes, nothing is left: no socket, no task, no complaint."""
-    async with scripted(wait, tls=server_tls(), host="127.0.0.1") as server:
+    async with scripted(wait, tls=certs.good, host="127.0.0.1") as server:
         for host in ("two", "one"):
             steps = 0
-            while await cancelled_after(steps, secure(server.port, host, context=CLIENT_TLS)):
+            while await cancelled_after(steps, secure(certs, server.port, host)):
                 steps += 1
             assert steps > 5
-
-
-CLIENT_TLS = trusting()
 
 
 async def cancelled_after(steps, route):

@@ -4,7 +4,7 @@ TRUST 1c ("slot leak under contention", "pool grows without bound") and C15.
 """
 
 import asyncio
-import itertools
+from collections import Counter
 from time import monotonic
 
 import pytest
@@ -16,15 +16,15 @@ from hypothesis.stateful import (
     consumes,
     initialize,
     invariant,
-    multiple,
     rule,
 )
 
-from fastreq.errors import ClientClosed, ConnectError, PoolTimeout
+from fastreq.errors import ClientClosed, ConnectError, FastreqError, PoolTimeout
 from fastreq.options import Limits
 from fastreq.pool import OriginStats, Pool
 
 A, B, C = "https://a", "https://b", "https://c"
+KEYS = st.sampled_from([A, B, C])
 
 
 class Fake:
@@ -285,7 +285,7 @@ async def test_no_limit_of_age():
 async def test_a_host_that_has_nothing_is_forgotten():
     """TRUST 1c: a crawl of many hosts does not pile up."""
     stand = Stand(max_connections=10)
-    for number in range(1000):
+    for number in range(1001):
         stand.pool.give_back(await stand.lease(f"https://{number}"), number % 2 == 0)
 
     assert 10 == len(stand.pool._hosts)
@@ -299,13 +299,11 @@ async def test_first_come_first_served():
     stand = Stand(max_per_host=1)
     connection = await stand.lease()
     waiting = [stand.ask() for _ in range(3)]
-    for waiter in waiting:
-        await turns()
-        assert [False] * 3 == [w.done() for w in waiting[waiting.index(waiter) :]] + [False] * (
-            waiting.index(waiter)
-        )
+    await turns()
+    for served in range(3):
+        assert [False] * (3 - served) == [waiter.done() for waiter in waiting[served:]]
         stand.rest(connection)
-        assert connection is await waiter
+        assert connection is await waiting[served]
 
 
 async def test_nobody_jumps_the_line():
@@ -317,7 +315,7 @@ async def test_nobody_jumps_the_line():
     stand.pool.give_back(connection, False)
     second = stand.ask()
 
-    assert stand.opened[1:] == [await first]
+    assert await first is stand.opened[1]
     assert not second.done()
     stand.rest(stand.opened[1])
     assert stand.opened[1] is await second
@@ -341,22 +339,31 @@ async def test_who_was_in_line_before_goes_first():
 
 
 async def test_hosts_that_wait_are_served_in_turn():
-    """One host's long line does not keep the others from the slots of all."""
-    stand = Stand(max_connections=1)
-    connection = await stand.lease(C)
-    waiting = [stand.ask(key) for key in (A, A, A, B)]
+    """The long line of one does not keep the others from slots that come free elsewhere."""
+    stand = Stand(max_connections=3)
+    leased = [await stand.lease(C) for _ in range(3)]
+    asks = [stand.ask(key) for key in (A, A, A, B)]
     await turns()
 
-    order = []
-    for _ in range(4):
+    for connection in leased:
         stand.pool.give_back(connection, False)
+    await turns()
+    assert [True, True, False, True] == [ask.done() for ask in asks]
+    stand.rest(asks[0].result())
+    assert asks[0].result() is await asks[2]
+
+
+async def test_a_slot_goes_to_who_has_waited_longest():
+    """Of its own host and the one whose turn it is."""
+    stand = Stand(max_connections=1)
+    connection = await stand.lease(A)
+    asks = [stand.ask(key) for key in (A, A, B, A)]
+
+    for ask in asks:
         await turns()
-        [served] = [w for w in waiting if w.done()]
-        waiting.remove(served)
-        connection = served.result()
-        order.append(connection.host.key)
-    assert B in order[:2]
-    assert 3 == order.count(A)
+        stand.rest(connection)
+        connection = await ask
+    assert [A, A, B, A] == [ask.result().host.key for ask in asks]
 
 
 async def test_a_line_elsewhere_is_not_starved_by_a_busy_host():
@@ -494,26 +501,21 @@ async def test_a_deadline_that_comes_with_the_connection_is_not_missed():
 
 
 async def test_close_sends_everybody_away():
-    stand = Stand(max_per_host=2)
-    leased, idle = await stand.lease(), await stand.lease()
+    """And closes what is idle; what is leased is given back by its holders."""
+    stand = Stand(max_per_host=1)
+    leased, idle = await stand.lease(A), await stand.lease(B)
     stand.rest(idle)
-    other = await stand.lease(B, fresh=True)
-    waiting = [stand.ask(fresh=True), stand.ask(B)]
-    stand.rest(other)
-    full = [stand.ask(), stand.ask(timeout=5)]
+    waiting = [stand.ask(A), stand.ask(A, timeout=5), stand.ask(A, fresh=True)]
     await turns()
     stand.pool.close()
-    await turns()
 
-    for task in full[1:]:
-        with pytest.raises(ClientClosed, match="in line"):
-            await task
+    for waiter in waiting:
+        with pytest.raises(ClientClosed, match="closed while the request was in line"):
+            await waiter
     assert idle.is_closed
     assert set() == stand.watch.items
-    for task in (*waiting, *full[:1]):
-        stand.pool.give_back(await task, True)
+    assert {A: OriginStats(1, 1, 0, 0, 1, 0)} == stand.pool.stats()
     stand.pool.give_back(leased, False)
-    stand.pool.close()
     assert {} == stand.pool.stats()
 
 
@@ -552,242 +554,243 @@ async def test_stats_add_up():
 
 
 class Ask:
-    """A request: what has become of it so far."""
-
-    numbers = itertools.count()
+    """A request, and what has become of it so far."""
 
     def __init__(self, key, fresh):
-        self.number = next(self.numbers)
         self.key = key
         self.fresh = fresh
-        self.connecting = None  # the future of the connection that is being opened
         self.task = None
+        self.awaits = None  # the future that it is suspended on: a waiter's, or `connecting`
+        self.connecting = None
 
     def __repr__(self):
-        return f"<Ask {self.number} {self.key}{' fresh' * self.fresh}>"
+        return f"<Ask {self.key}{' fresh' * self.fresh}>"
+
+    async def until_leased(self, lease, note):
+        """Await a lease, and call `note` at each suspension."""
+        return await _Noting(self, lease, note)
+
+
+class _Noting:
+    def __init__(self, ask, coroutine, note):
+        self._ask, self._steps, self._note = ask, coroutine.__await__(), note
+
+    def __await__(self):
+        value, error = None, None
+        while True:
+            try:
+                if error is None:
+                    self._ask.awaits = self._steps.send(value)
+                else:
+                    self._ask.awaits = self._steps.throw(error)
+            except StopIteration as done:
+                return done.value
+            self._note(self._ask)
+            value, error = None, None
+            try:
+                value = yield self._ask.awaits
+            except BaseException as exc:
+                error = exc
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Asks in every state, all that can happen to them, and what must then be true.
+    """Asks in every state, all that can happen to them, and what must be true afterwards.
 
-    After each step the loop runs until nothing moves; steps that are about a moment in between
-    cause it and the event in one go.
+    After each step the loop runs until nothing moves; rules that are about a moment in between
+    make two things happen before that.
     """
 
     asks = Bundle("asks")
 
     @initialize(
-        total=st.sampled_from([None, 1, 2, 3, 4]),
-        per_host=st.sampled_from([None, 1, 2]),
-        keepalive=st.sampled_from([None, None, 0, 1, 2]),
+        total=st.sampled_from([99, 1, 2, 3, 4]),
+        per_host=st.sampled_from([99, 1, 2]),
+        keepalive=st.sampled_from([99, 99, 0, 1, 2]),
     )
     def start(self, total, per_host, keepalive):
         self.loop = asyncio.new_event_loop()
-        self.total, self.per_host, self.keepalive = total, per_host, keepalive
         self.watch = Watch()
-        limits = Limits(max_connections=total, max_per_host=per_host, max_keepalive=keepalive)
-        self.pool = Pool(self.loop, limits, self.watch)
-        self.numbers = itertools.count()
-        self.open = []  # all connections that nobody has closed
-        # The model: everybody is in one of these.
-        self.waiting = []  # asks in line, in order of arrival; repeated ones at the front
+        self.limits = Limits(max_connections=total, max_per_host=per_host, max_keepalive=keepalive)
+        self.pool = Pool(self.loop, self.limits, self.watch)
+        # Where everybody is.
+        self.waiting = []  # asks in line; those that were in line before stand at the front
         self.opening = []  # asks
         self.leased = {}  # ask → connection
         self.idle = []  # connections, newest last
-        self.opened, self.reused = {}, {}  # by key, since the pool last forgot it
+        self.connections = []  # all there ever were
+        self.opened, self.reused = Counter(), Counter()  # by key, while the pool knows the key
 
     def teardown(self):
-        if not hasattr(self, "loop"):
-            return
         for ask in [*self.waiting, *self.opening]:
             ask.task.cancel()
-        self._settle()
+        self.settle()
         assert [] == self.waiting + self.opening
         for ask in tuple(self.leased):
-            self.pool.give_back(self.leased.pop(ask), False)
+            self.give_back(ask, False)
         self.pool.close()
-        assert {} == self.pool._hosts
-        assert 0 == self.pool._slots
-        assert {} == self.pool._starved
+        assert ({}, {}, 0) == (self.pool._hosts, self.pool._starved, self.pool._slots)
         assert set() == self.watch.items
         self.loop.close()
 
-    # -- what happens
+    # ---- what happens
 
-    @rule(target=asks, key=st.sampled_from([A, B, C]), fresh=st.booleans(), timed=st.booleans())
-    def ask(self, key, fresh, timed):
+    @rule(target=asks, key=KEYS, fresh=st.booleans(), timeout=st.sampled_from([None, 60]))
+    def ask(self, key, fresh, timeout):
         ask = Ask(key, fresh)
-        expected = None if fresh else self._newest(key)
-        ask.task = self.loop.create_task(self._lease(ask, 60 if timed else None))
-        in_line = [other.key for other in self.waiting]
-        self._settle()
-        if expected is not None:
-            assert expected is self.leased[ask], "not the newest idle connection"
-        if key in in_line:
+        newest = None if fresh else self.newest(key)
+        in_line = [other for other in self.waiting if other.key == key]
+        ask.task = self.loop.create_task(self.life(ask, timeout))
+        self.settle()
+        if in_line:
             assert ask in self.waiting, "jumped the line"
+        elif newest is not None:
+            assert newest is self.leased[ask], "there was one idle for a shorter time"
         return ask
 
-    @rule(key=st.sampled_from([A, B, C]), target=asks)
+    @rule(target=asks, key=KEYS)
     def take(self, key):
-        """As the client does it before it asks."""
-        ask = Ask(key, False)
-        expected = self._newest(key)
+        """As the client does it, before it asks."""
+        newest = self.newest(key)
         connection = self.pool.take(key)
-        assert expected is connection
-        self._settle()
-        if connection is None:
-            return multiple()
-        self._now_leased(ask, connection, was_idle=True)
+        assert newest is connection
+        ask = Ask(key, fresh=False)
+        if connection is not None:
+            self.note_leased(ask, connection)
+        self.settle()
         return ask
 
     @rule(ask=asks)
-    def connected(self, ask):
+    def connecting_succeeds(self, ask):
         if ask in self.opening:
-            ask.connecting.set_result(self._new())
-            self._settle()
-            assert ask in self.leased
+            connection = Fake(len(self.connections))
+            self.connections.append(connection)
+            self.opened[ask.key] += 1
+            ask.connecting.set_result(connection)
+            self.settle()
+            assert connection is self.leased[ask]
 
     @rule(ask=asks)
     def connecting_fails(self, ask):
         if ask in self.opening:
             ask.connecting.set_exception(ConnectError("refused"))
-            self._settle()
-
-    @rule(ask=consumes(asks), reusable=st.booleans())
-    def finish(self, ask, reusable):
-        if ask in self.leased:
-            self._give_back(ask, reusable)
-            self._settle()
+            self.settle()
 
     @rule(ask=asks)
     def cancel(self, ask):
         """In line, or while connecting."""
         if ask in self.waiting or ask in self.opening:
             ask.task.cancel()
-            self._settle()
+            self.settle()
             assert ask.task.cancelled()
 
     @rule(ask=asks)
-    def expire(self, ask):
-        """Its time in line is over; nothing happens to those who have no limit."""
-        for waiter in tuple(self.watch.items):
-            host = self.pool._hosts[ask.key]
-            if ask in self.waiting and waiter in host.waiters:
-                waiter.due = waiter.check(waiter.due, 0.0)
-                self._settle()
-                return
+    def be_late(self, ask):
+        """All who are in line and have a limit have waited too long, at once."""
+        self.watch.pass_all()
+        self.settle()
 
-    @rule(ask=asks, reusable=st.booleans(), dies=st.booleans())
-    def finish_and_cancel_whoever_gets_it(self, ask, reusable, dies):
-        """Cancel just after being given; what was given may be dead by then."""
-        if ask not in self.leased:
-            return
-        connection = self._give_back(ask, reusable)
-        given = [
-            waiting for waiting in self.waiting if _awaited(waiting.task).done()
-        ]
-        for waiting in given:
-            waiting.task.cancel()
-            if dies:
-                connection.is_usable_now = False
-        self._settle()
-        assert all(waiting.task.cancelled() for waiting in given)
-
-    @rule(ask=asks)
-    def finish_and_die_on_the_way(self, ask):
+    @rule(ask=consumes(asks), reusable=st.booleans())
+    def finish(self, ask, reusable):
         if ask in self.leased:
-            connection = self._give_back(ask, True)
-            if connection not in self.pool._idle:
-                connection.is_usable_now = False
-            self._settle()
+            self.give_back(ask, reusable)
+            self.settle()
 
-    @rule(index=st.integers(0, 9))
-    def idle_connection_is_lost(self, index):
-        """The server closed it, or its time is over: it tells the pool, then closes."""
-        if index < len(self.idle):
-            connection = self.idle[index]
+    @rule(ask=consumes(asks), reusable=st.booleans(), dies=st.booleans())
+    def finish_and_cancel_who_is_given_it(self, ask, reusable, dies):
+        """Just after being given; it may even have died on its way."""
+        if ask in self.leased:
+            connection = self.give_back(ask, reusable)
+            given = self.given()
+            for other in given:
+                connection.is_usable_now = not dies
+                other.task.cancel()
+            self.settle()
+            assert all(other.task.cancelled() for other in given)
+            assert connection.is_usable_now or connection.is_closed
+
+    @rule(ask=consumes(asks))
+    def finish_and_die_on_the_way(self, ask):
+        """A connection that was handed over dies before it is used."""
+        if ask in self.leased:
+            connection = self.give_back(ask, True)
+            connection.is_usable_now = not self.given()
+            self.settle()
+
+    @rule(place=st.integers(0, 9))
+    def idle_is_lost(self, place):
+        """The server closed it, or it has expired: the pool is told."""
+        for connection in self.idle[place : place + 1]:
             self.pool.lose(connection)
             connection.close()
-            self._settle()
+            self.settle()
 
-    @rule(index=st.integers(0, 9))
-    def idle_connection_goes_bad(self, index):
-        """And nobody notices until it is wanted."""
-        if index < len(self.idle):
-            self.idle[index].is_usable_now = False
+    @rule(place=st.integers(0, 9))
+    def idle_goes_bad(self, place):
+        """And nobody notices before it is wanted."""
+        for connection in self.idle[place : place + 1]:
+            connection.is_usable_now = False
 
     @rule()
     def close(self):
-        """Everybody in line is sent away; what is leased comes back in its time."""
-        waiting = tuple(self.waiting)
+        waiting = [ask for ask in self.waiting if ask not in self.given()]
         self.pool.close()
-        self._settle()
+        self.settle()
         assert all(isinstance(ask.task.exception(), ClientClosed) for ask in waiting)
         assert [] == self.idle
 
-    # -- what is true after each
+    # ---- what is true after each
 
     @invariant()
     def slots_are_exact(self):
-        if not hasattr(self, "loop"):
-            return
-        for key in (A, B, C):
-            host = self.pool._hosts.get(key)
-            held = sum(ask.key == key for ask in [*self.opening, *self.leased])
-            idle = [connection for connection in self.idle if connection.host.key == key]
-            waiting = [ask for ask in self.waiting if ask.key == key]
-            if not held and not idle and not waiting:
-                assert host is None, "a host with nothing is kept"
-                continue
-            assert held + len(idle) == host.slots
-            assert idle == list(host.idle)
-            expected = OriginStats(
-                open=held + len(idle),
-                leased=held,
-                idle=len(idle),
-                waiting=len(waiting),
-                opened=self.opened.get(key, 0),
-                reused=self.reused.get(key, 0),
-            )
-            assert expected == self.pool.stats()[key]
-        assert len(self.opening) + len(self.leased) + len(self.idle) == self.pool._slots
+        """slots == open + opening, and a host that has none, and no line, is forgotten."""
+        expected = {}
+        for key in {ask.key for ask in [*self.waiting, *self.opening, *self.leased]} | {
+            connection.host.key for connection in self.idle
+        }:
+            leased = sum(ask.key == key for ask in [*self.opening, *self.leased])
+            idle = sum(connection.host.key == key for connection in self.idle)
+            waiting = sum(ask.key == key for ask in self.waiting)
+            counts = self.opened[key], self.reused[key]
+            expected[key] = OriginStats(leased + idle, leased, idle, waiting, *counts)
+        assert expected == self.pool.stats()
+        assert expected.keys() == self.pool._hosts.keys()
+        assert self.pool._slots == sum(stats.open for stats in expected.values())
+
+    @invariant()
+    def idle_ones_are_in_order(self):
+        assert self.idle == list(self.pool._idle)
+        for key, host in self.pool._hosts.items():
+            assert list(host.idle) == [c for c in self.idle if c.host.key == key]
 
     @invariant()
     def nothing_leaks(self):
         """What is neither leased nor idle is closed, and nothing else is."""
-        if hasattr(self, "loop"):
-            assert {*self.leased.values(), *self.idle} == {c for c in self.open if not c.is_closed}
+        alive = {connection for connection in self.connections if not connection.is_closed}
+        assert alive == {*self.leased.values(), *self.idle}
 
     @invariant()
     def limits_hold(self):
-        if not hasattr(self, "loop"):
-            return
-        assert self.pool._slots <= (self.total or 99)
-        assert all(host.slots <= (self.per_host or 99) for host in self.pool._hosts.values())
-        assert len(self.idle) <= (99 if self.keepalive is None else self.keepalive)
+        assert self.pool._slots <= self.limits.max_connections
+        assert all(h.slots <= self.limits.max_per_host for h in self.pool._hosts.values())
+        assert len(self.idle) <= self.limits.max_keepalive
 
     @invariant()
     def nobody_waits_in_vain(self):
-        """No slot is free for whoever waits, and no idle connection would do, or could go."""
-        if not hasattr(self, "loop"):
-            return
-        for ask in self.waiting:
-            host = self.pool._hosts[ask.key]
-            if host.slots < (self.per_host or 99):
-                assert self.pool._slots == self.total
+        """No slot is free for who waits, and no idle connection would do, or could go for it."""
+        for host in {self.pool._hosts[ask.key] for ask in self.waiting}:
+            if host.slots < self.limits.max_per_host:
+                assert self.pool._slots == self.limits.max_connections
                 assert [] == self.idle
             else:
                 assert {} == host.idle
 
-    # -- the model
+    # ---- the model
 
-    async def _lease(self, ask, timeout):
-        """The life of an ask up to its lease, told to the model as it happens."""
+    async def life(self, ask, timeout):
+        """An ask up to its lease."""
 
         async def connect():
-            if ask in self.waiting:
-                self._check_turn(ask)
-                self.waiting.remove(ask)
+            self.note_turn(ask)
             self.opening.append(ask)
             ask.connecting = self.loop.create_future()
             try:
@@ -795,99 +798,61 @@ class PoolMachine(RuleBasedStateMachine):
             finally:
                 self.opening.remove(ask)
 
-        before = self._newest(ask.key)
-        queue = [other for other in self.waiting if other.key == ask.key]
+        lease = self.pool.lease(ask.key, connect, timeout=timeout, fresh=ask.fresh)
         try:
-            lease = self.pool.lease(ask.key, connect, timeout=timeout, fresh=ask.fresh)
-            connection = await _noting_suspension(lease, lambda: self._now_waiting(ask))
-        except (ConnectError, PoolTimeout, ClientClosed, asyncio.CancelledError):
+            connection = await ask.until_leased(lease, self.note_suspended)
+        except (FastreqError, asyncio.CancelledError):
             if ask in self.waiting:
                 self.waiting.remove(ask)
             raise
-        if ask in self.waiting:
-            self._check_turn(ask)
-            self.waiting.remove(ask)
-        was_idle = connection is before and not queue
-        self._now_leased(ask, connection, was_idle=was_idle)
+        self.note_turn(ask)
+        self.note_leased(ask, connection)
 
-    def _now_waiting(self, ask):
-        """It is suspended: in line, unless it is connecting."""
-        if ask not in self.opening and ask not in self.waiting:
+    def note_suspended(self, ask):
+        if ask.awaits is not ask.connecting:
             self.waiting.insert(0 if ask.fresh else len(self.waiting), ask)
 
-    def _check_turn(self, ask):
-        """Nobody of its host was before it, but those who have their turn just now, too."""
-        before = itertools.takewhile(lambda other: other is not ask, self.waiting)
-        undone = [o for o in before if o.key == ask.key and not _awaited(o.task).done()]
-        assert [] == undone, "jumped the line"
+    def note_turn(self, ask):
+        """It leaves the line, at the front of its host's."""
+        if ask in self.waiting:
+            before = self.waiting[: self.waiting.index(ask)]
+            jumped = [o for o in before if o.key == ask.key and not o.awaits.done()]
+            assert [] == jumped, "jumped the line"
+            self.waiting.remove(ask)
 
-    def _now_leased(self, ask, connection, was_idle):
-        self.leased[ask] = connection
+    def note_leased(self, ask, connection):
         assert ask.key == connection.host.key
-        if connection.is_new:
-            connection.is_new = False
-            self.opened[ask.key] = self.opened.get(ask.key, 0) + 1
-        else:
+        assert connection not in self.leased.values()
+        self.leased[ask] = connection
+        if ask.connecting is None:
             assert not ask.fresh
-            self.reused[ask.key] = self.reused.get(ask.key, 0) + 1
+            self.reused[ask.key] += 1
 
-    def _newest(self, key):
-        good = (c for c in reversed(self.idle) if c.host.key == key and c.is_usable_now)
-        return next(good, None)
+    def newest(self, key):
+        good = [c for c in self.idle if c.host.key == key and c.is_usable_now]
+        return good[-1] if good else None
 
-    def _new(self):
-        connection = Fake(next(self.numbers))
-        connection.is_new = True
-        self.open.append(connection)
-        return connection
+    def given(self):
+        """Those in line who have been given something, and have not had their turn since."""
+        return [ask for ask in self.waiting if ask.awaits.done()]
 
-    def _give_back(self, ask, reusable):
-        """As a connection does it at the end of an exchange: closed first, if it has to be."""
+    def give_back(self, ask, reusable):
+        """As a connection does it at the end of an exchange."""
         connection = self.leased.pop(ask)
         if not reusable:
             connection.close()
-        self.idle.append(connection)  # unless it is given on, which _settle() finds out
+        self.idle.append(connection)  # unless it goes on, or goes; see settle()
         self.pool.give_back(connection, reusable)
         return connection
 
-    def _settle(self):
+    def settle(self):
         for _ in range(6):
             self.loop.run_until_complete(asyncio.sleep(0))
-        for ask in tuple(self.waiting):
-            if ask.task.done():
-                self.waiting.remove(ask)
         self.idle = [c for c in self.idle if not c.is_closed and c not in self.leased.values()]
         for counts in self.opened, self.reused:
             for key in counts.keys() - self.pool._hosts.keys():
                 del counts[key]
 
 
-def _awaited(task):
-    return task._fut_waiter
-
-
-class _noting_suspension:
-    """Await something, and say so whenever it is suspended."""
-
-    def __init__(self, coroutine, note):
-        self._coroutine = coroutine
-        self._note = note
-
-    def __await__(self):
-        steps = self._coroutine.__await__()
-        value, error = None, None
-        while True:
-            try:
-                future = steps.throw(error) if error is not None else steps.send(value)
-            except StopIteration as done:
-                return done.value
-            self._note()
-            value, error = None, None
-            try:
-                value = yield future
-            except BaseException as exc:
-                error = exc
-
-
-TestPoolMachine = PoolMachine.TestCase
-TestPoolMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

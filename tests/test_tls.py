@@ -2,16 +2,19 @@
 
 import datetime
 import os
+import shutil
 import ssl
 import subprocess
 import sys
 import types
 
 import pytest
-import trustme
+import servers.certs
 
 from fastreq import tls
 from fastreq.errors import TLSError
+
+trustme = pytest.importorskip("trustme", reason="trustme is not installed")
 
 CA = trustme.CA()
 SERVER = CA.issue_cert("localhost", "*.example.com", "127.0.0.1", "::1", "bücher.example")
@@ -150,6 +153,7 @@ def test_ca_file(ca_file):
     Pair(tls.ssl_context(ca_file)).shake_hands()
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_ca_directory(ca_file, tmp_path):
     """A directory made by `openssl rehash`."""
     name = subprocess.run(
@@ -274,13 +278,19 @@ def test_a_client_certificate_without_its_key(ca_file, tmp_path, key):
 
 def test_password_of_a_key(tmp_path):
     """Wrong or missing, it is an error, and nobody is asked on the terminal."""
-    cert, plain, key = (str(tmp_path / name) for name in ("cert", "plain", "key"))
+    from cryptography.hazmat.primitives import serialization
+
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     SERVER.cert_chain_pems[0].write_to_path(cert)
-    SERVER.private_key_pem.write_to_path(plain)
-    subprocess.run(
-        ["openssl", "pkey", "-in", plain, "-aes256", "-passout", "pass:secret", "-out", key],
-        check=True,
-    )
+    private = serialization.load_pem_private_key(SERVER.private_key_pem.bytes(), None)
+    with open(key, "wb") as file:
+        file.write(
+            private.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(b"secret"),
+            )
+        )
     tls.ssl_context(True, (cert, key, "secret"))
     for wrong in ((cert, key, "guess"), (cert, key, ""), (cert, key)):
         with pytest.raises(TLSError, match="not the password of the key") as raised:
@@ -411,19 +421,11 @@ def test_not_yet_valid(ca_file):
     assert "is not valid yet; is the clock" in refusal(tls.ssl_context(ca_file), server)
 
 
-def test_self_signed(tmp_path):
-    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 "
-        f"-subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key} -out {cert}",
-        check=True,
-        shell=True,
-        capture_output=True,
+def test_self_signed(certs):
+    """To trust it is one option away, as the text says."""
+    assert "the certificate is self-signed; to trust it" in (
+        refusal(tls.ssl_context(), certs.self_signed)
     )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert, key)
-
-    assert "the certificate is self-signed" in refusal(tls.ssl_context(), server)
 
 
 def test_unknown_ca():
@@ -443,16 +445,44 @@ def test_unknown_ca_that_is_in_the_chain(tmp_path):
     assert "verify code 19" in text
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="strict X.509 came with Python 3.13")
-def test_strict_x509():
-    error = ssl.SSLCertVerificationError(1, "")
-    error.reason = "CERTIFICATE_VERIFY_FAILED"
-    error.verify_code = 92
-    error.verify_message = "CA cert does not include key usage extension"
-    text = str(tls.explain(error, "x.example", 443))
+def test_strict_x509(tmp_path):
+    """A company's CA from before the rules were checked: refused from Python 3.13."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
-    assert "CA cert does not include key usage extension; Python 3.13 and later" in text
-    assert "without ssl.VERIFY_X509_STRICT" in text
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Old CA")])
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    def certificate(subject, public_key, extension):
+        return (
+            x509.CertificateBuilder(name, subject, public_key, x509.random_serial_number())
+            .not_valid_before(days(-1))
+            .not_valid_after(days(1))
+            .add_extension(extension, critical=True)
+            .sign(key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
+        )
+
+    ca = certificate(name, key.public_key(), x509.BasicConstraints(ca=True, path_length=None))
+    (tmp_path / "ca.pem").write_bytes(ca)
+    own_key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    own = certificate(x509.Name([]), own_key.public_key(), names)
+    pem = own_key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (tmp_path / "server.pem").write_bytes(pem + own)
+    server = servers.certs.server_context(str(tmp_path / "server.pem"))
+    context = tls.ssl_context(tmp_path / "ca.pem")
+    if not context.verify_flags & ssl.VERIFY_X509_STRICT:
+        Pair(context, server).shake_hands()
+        return
+
+    assert "Python 3.13 and later are strict about X.509" in refusal(context, server)
+    assert "without ssl.VERIFY_X509_STRICT" in refusal(context, server)
 
 
 def test_plaintext(ca_file):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import NoReturn
 
 import fastreq
 from fastreq import Client, Request, Response, Timeout
@@ -40,7 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    # asyncio's own handler asks the task to end, which it cannot while nobody reads our stdout.
+    signal.signal(signal.SIGINT, _interrupt)
     return fastreq.run(fetch(options))
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 async def fetch(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Forms and queries: names and values → application/x-www-form-urlencoded (WHATWG URL, section 5)."""
+"""Forms and queries: pairs → application/x-www-form-urlencoded (WHATWG URL, section 5)."""
 
 from __future__ import annotations
 

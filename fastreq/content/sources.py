@@ -147,9 +147,9 @@ def _length(file: Any) -> int | None:
     if isinstance(file, io.BufferedIOBase) and not isinstance(file, known):
         return None  # gzip.GzipFile and its like would decode all of it to find their end
     try:
-        here = file.tell()
+        here: int = file.tell()
         file.seek(0, os.SEEK_END)
-        end = file.tell()
+        end: int = file.tell()
         file.seek(here)
     except (AttributeError, OSError):
         return None

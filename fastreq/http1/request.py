@@ -19,12 +19,17 @@ _NO_BODY = frozenset({"TRACE", "CONNECT"})  # sections 9.3.6 and 9.3.8
 _SPECIAL = frozenset({"host", "content-length", "transfer-encoding", "te", "expect"})
 
 
+_KNOWN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "QUERY", "TRACE"})
+
+
 def check_method(method: str) -> str:
     """Check that a method is a token (RFC 9110, section 9.1).
 
     Raises:
         LocalProtocolError: it is none.
     """
+    if method in _KNOWN:
+        return method
     if not isinstance(method, str) or not _TOKEN.fullmatch(method):
         raise LocalProtocolError(f"method {method!r} is not a token, such as GET")
     return method
@@ -41,12 +46,9 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
         host, framing, block = url.host_field, b"", fields.block
     else:
         host, framing, block = _host(request), _framing(request), _rest(fields)
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (
-        request.method.encode("ascii"),
-        target or url.target,
-        host,
-        block,
-        framing,
+    method, target = request.method.encode("ascii"), target or url.target
+    return b"".join(
+        (method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", block, framing, b"\r\n")
     )
 
 

@@ -37,17 +37,20 @@ _KEEP_ALIVE_SECONDS = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})")
 class ResponseReader:
     """Reads the response to one request: its head into `head`, its body into `body`."""
 
+    # How every response begins; set on the class, as one is made per request (benchmark: small,
+    # plain).
+    head: ResponseHead | None = None
+    ended = False
+    switches = False  # the request asks for another protocol, or a tunnel
+    interim = 0  # 1xx responses passed over
+    continued = False  # one of them was 100 (Continue)
+    _framing: BodyReader | None = None  # the state of the body
+    _held: bytearray | None = None  # the part of a head that has come
+    _head_size = 0  # bytes of all heads so far
+
     def __init__(self, method: str, body: WholeBody | StreamedBody) -> None:
         self.method = method
         self.body = body
-        self.head: ResponseHead | None = None
-        self.ended = False
-        self.switches = False  # the request asks for another protocol, or a tunnel
-        self.interim = 0  # 1xx responses passed over
-        self.continued = False  # one of them was 100 (Continue)
-        self._framing: BodyReader | None = None  # the state of the body
-        self._held = bytearray()  # the part of a head that has come
-        self._head_size = 0  # bytes of all heads so far
 
     def receive(self, view: memoryview) -> int:
         """Read from `view`; returns how many bytes of it belong to this response.
@@ -76,7 +79,7 @@ class ResponseReader:
         """
         if self._framing is None:
             raise RemoteProtocolError(
-                f"the connection ended in the middle of a response head: {quoted(self._held)}"
+                f"the connection ended in the middle of a response head: {quoted(self._held or b'')}"
             )
         self._framing.receive_eof(clean)
         self.ended = True
@@ -108,9 +111,7 @@ class ResponseReader:
     def persistent(self) -> bool:
         """Whether the connection may carry another exchange (RFC 9112, section 9.3)."""
         head = self.head
-        if head is None or isinstance(self._framing, CloseReader) or head.close:
-            return False
-        return head.minor_version > 0 or head.keep_alive
+        return head is not None and head.persistent and type(self._framing) is not CloseReader
 
     @property
     def trailers(self) -> bytes:
@@ -134,12 +135,13 @@ class ResponseReader:
 
     def _take_block(self, view: memoryview) -> tuple[int, bytes | None]:
         """Find a whole head; its bytes are given without the empty line that ends it."""
-        if not self._held:
+        if self._held is None:
             start = bytes(view[:USUAL_HEAD])
             end = start.find(b"\r\n\r\n")
             if end >= 0:
                 self._count(end + 4)
                 return end + 4, start[: end + 2]
+            self._held = bytearray()
         held = len(self._held)
         self._held += view[: MAX_HEAD + 1]
         end = self._held.find(b"\r\n\r\n", max(0, held - 3))
@@ -148,7 +150,7 @@ class ResponseReader:
             _check_begun(self._held, held)
             return len(view), None
         block = bytes(self._held[: end + 2])
-        self._held.clear()
+        self._held = None
         self._count(end + 4)
         return end + 4 - held, block
 
@@ -194,8 +196,10 @@ def parse_head(block: bytes) -> ResponseHead:
     if codings := head.values(b"transfer-encoding"):
         head.transfer_encoding = b", ".join(codings)
     options = b",".join(head.values(b"connection")).replace(b" ", b"").split(b",")
-    head.close = b"close" in options
-    head.keep_alive = b"keep-alive" in options
+    # Row 36 of TRUST: close wins, and HTTP/1.0 persists only where it says so.
+    persists = head.minor_version > 0 or b"keep-alive" in options
+    head.persistent = persists and b"close" not in options
+    head.sets_cookies = head.has(b"set-cookie")
     if match := _KEEP_ALIVE_SECONDS.search(b",".join(head.values(b"keep-alive"))):
         head.keep_alive_seconds = int(match[1])
     head.content_encoding = tuple(v.decode("latin-1") for v in head.values(b"content-encoding"))

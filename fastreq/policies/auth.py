@@ -14,6 +14,7 @@ A client runs `flow()` for the origin of the URL that its user gave, and for no 
 
 from __future__ import annotations
 
+import copy
 import netrc
 import os
 import re
@@ -42,8 +43,8 @@ class Auth:
     def flow(self, request: Request) -> Generator[Request, Response, None]:
         """Yield the request to be sent; get its response; yield another to be sent, or return.
 
-        What is given is not changed, and what is yielded is a copy: `with_field()` makes one. The
-        response of the last one sent is the caller's. A flow may be closed at any time.
+        What is given is not changed: `request.with_field(name, value)` makes a copy to be yielded.
+        The response of the last one sent is the caller's. A flow may be closed at any time.
         """
         yield request
 
@@ -69,7 +70,7 @@ class Basic(Auth):
         return f"<Basic user={self._user!r}>"
 
     def flow(self, request: Request) -> Generator[Request, Response, None]:
-        yield with_field(request, "Authorization", self._value)
+        yield signed(request, self._value)
 
 
 class Bearer(Auth):
@@ -93,7 +94,7 @@ class Bearer(Auth):
         return "<Bearer>"
 
     def flow(self, request: Request) -> Generator[Request, Response, None]:
-        yield with_field(request, "Authorization", self._value)
+        yield signed(request, self._value)
 
 
 class Netrc(Auth):
@@ -147,10 +148,13 @@ class _Function(Auth):
         return f"<Auth {self._function!r}>"
 
     def flow(self, request: Request) -> Generator[Request, Response, None]:
-        signed = self._function(copied(request))
-        if not isinstance(signed, Request):
-            raise TypeError(f"auth={self._function!r} gave {signed!r}; expected the Request")
-        yield signed
+        twin = copy.copy(request)
+        twin.body = request.body  # which a copy does not keep, if it is a stream
+        twin.fields = request.fields.copy()
+        given = self._function(twin)
+        if not isinstance(given, Request):
+            raise TypeError(f"auth={self._function!r} gave {given!r}; expected the Request")
+        yield given
 
 
 AuthTypes: TypeAlias = tuple[str | bytes, str | bytes] | Auth | Callable[[Request], Request] | None
@@ -185,23 +189,14 @@ def from_userinfo(url: URL) -> Basic | None:
 # ---- for schemes
 
 
-def copied(request: Request) -> Request:
-    """A copy to be changed: what is done to its headers is not done to the other's."""
-    twin = Request.__new__(type(request))
-    twin.__dict__.update(request.__dict__)  # copy.copy() would lose a body that is a stream
-    twin.fields = request.fields.copy()
-    return twin
+def signed(request: Request, credentials: str) -> Request:
+    """A copy of the request with this Authorization.
 
-
-def with_field(request: Request, name: str, value: str) -> Request:
-    """A copy of the request that has this field, in place of those of the same name.
-
-    A TRACE is left without credentials, as the server sends it back (RFC 9110, section 9.3.8).
+    A TRACE is left as it is, since the server sends it back (RFC 9110, section 9.3.8).
     """
-    twin = copied(request)
-    if request.method != "TRACE":
-        twin.fields[name] = value
-    return twin
+    if request.method == "TRACE":
+        return request
+    return request.with_field("Authorization", credentials)
 
 
 def octets(scheme: str, name: str, value: str | bytes) -> bytes:

@@ -9,16 +9,16 @@ from collections.abc import Callable, Generator
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from fastreq.content.sources import replayable
 from fastreq.errors import StreamConsumed
 from fastreq.messages import Request, Response
-from fastreq.policies.auth import Auth, copied, octets, with_field
+from fastreq.policies.auth import Auth, octets, signed
 from fastreq.policies.challenges import (
     Challenge,
     authentication_info,
     challenges,
     quoted_string,
 )
-from fastreq.policies.retries import replayable
 
 MAX_ORIGINS: Final = 64
 """Servers whose nonce is remembered; the oldest is forgotten, which costs it one more 401."""
@@ -67,7 +67,7 @@ class Digest(Auth):
     def flow(self, request: Request) -> Generator[Request, Response, None]:
         origin = request.url.origin
         session, is_new = self._sessions.get(origin), False
-        response = yield session.sign(request) if session else copied(request)
+        response = yield session.sign(request) if session else request
         for answers in range(MAX_ANSWERS):
             if response.status != 401:
                 break
@@ -75,7 +75,7 @@ class Digest(Auth):
             offer = strongest_offer(response)
             if offer is None or request.method == "TRACE" or (answers and not offer.stale):
                 return  # RFC 9110, section 15.5.2: what was refused is not repeated
-            if not replayable(request):
+            if not replayable(request.body):
                 raise StreamConsumed(
                     f"{origin} answers 401 and wants Digest, but the body is a stream, which "
                     "cannot be sent twice; give bytes, or make a GET first: its nonce is remembered"
@@ -196,7 +196,7 @@ class _Session:
             parts.append(f"opaque={quoted_string(self._offer.opaque)}")
         if self._offer.hashes_user:
             parts.append("userhash=true")
-        return with_field(request, "Authorization", "Digest " + ", ".join(parts))
+        return signed(request, f"Digest {', '.join(parts)}")
 
     def hear(self, response: Response) -> None:
         """Take the next nonce, if the server gives one (section 3.5)."""

@@ -85,10 +85,9 @@ def _check_origin(key: object) -> None:
     try:
         origin = URL(key if "://" in key else f"https://{key}").origin
     except FastreqError:
-        origin = ""
+        origin = "https://host[:port]"
     if origin != key:
-        right = repr(origin or "https://host[:port]")
-        raise ValueError(f"policy={{{key!r}: ...}}: that is no origin; write {right}")
+        raise ValueError(f"policy={{{key!r}: ...}}: that is no origin; write {origin!r}")
 
 
 def _is_rate(value: Any) -> bool:

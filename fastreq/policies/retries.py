@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, TypeAlias
 
+from fastreq.content.sources import replayable
 from fastreq.errors import (
     BlockedAddress,
     ConnectError,
@@ -181,7 +182,7 @@ def delay(
         now: seconds since 1970, for a Retry-After that is a date.
         random: `random.uniform`.
     """
-    if attempt > retry.total or not replayable(request):
+    if attempt > retry.total or not replayable(request.body):
         return None
     if error is not None:
         return backoff(retry, attempt, random) if _is_worth_it(retry, request, error) else None
@@ -199,14 +200,6 @@ def backoff(retry: Retry, attempt: int, random: Random) -> float:
     # 2.0 ** 1024 is an error, and a backoff of years is cut anyway.
     longest = min(retry.max_backoff, retry.backoff * 2.0 ** min(attempt - 1, 64))
     return random(0.0, longest) if retry.jitter else longest
-
-
-def replayable(request: Request) -> bool:
-    """Whether the body can be sent once more: bytes, or a list or tuple of them.
-
-    Whatever else gives pieces may have none left, and would be a shorter body without any error.
-    """
-    return isinstance(request.body, (bytes, list, tuple))
 
 
 # After these the server may or may not have acted. Other errors (of protocol, proxy, decoding, a

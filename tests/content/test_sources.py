@@ -121,8 +121,8 @@ def packed(path: Path) -> Iterator[object]:
     bz2_path.write_bytes(bz2.compress(TEXT))
     with zipfile.ZipFile(zip_path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("file", TEXT)
-    yield gzip.open(gzip_path)
-    yield bz2.open(bz2_path)
+    yield gzip.open(gzip_path)  # noqa: SIM115
+    yield bz2.open(bz2_path)  # noqa: SIM115
     with zipfile.ZipFile(zip_path) as archive:
         yield archive.open("file")
 

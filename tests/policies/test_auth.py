@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastreq.errors import LocalProtocolError
 from fastreq.headers import Headers
 from fastreq.messages import Request, Response
-from fastreq.policies.auth import Auth, Basic, Bearer, Netrc, copied, from_userinfo, to_auth
+from fastreq.policies.auth import Auth, Basic, Bearer, Netrc, from_userinfo, to_auth
 from fastreq.policies.digest import Digest
 from fastreq.url import parse_url
 
@@ -92,16 +92,15 @@ def test_one_authorization_is_sent(auth):
     assert 1 == len(authorization(auth, request))
 
 
-def test_a_stream_is_still_there_in_a_copy():
-    body = iter([b"1"])
-    assert body is copied(request_to(body=body)).body
+@pytest.mark.parametrize("auth", SCHEMES, ids=repr)
+def test_a_copy_is_whole(auth):
+    """A stream is still its body, and the client's own options are still there."""
+    request = request_to(method="POST", body=iter([b"1"]))
+    request.length, request.options = 1, object()
+    copy = next(auth.flow(request))
 
-
-def test_a_copy_keeps_what_others_put_on_a_request():
-    request = request_to()
-    request.extra = 1
-
-    assert 1 == copied(request).extra
+    assert (request.body, 1, request.options) == (copy.body, copy.length, copy.options)
+    assert ("POST", request.url) == (copy.method, copy.url)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +117,7 @@ def test_a_scheme_of_ones_own():
         def flow(self, request):
             response = yield request
             if response.status == 401:
-                again = copied(request)
-                again.headers["X-Token"] = response.headers["X-Challenge"][::-1]
-                yield again
+                yield request.with_field("X-Token", response.headers["X-Challenge"][::-1])
 
     flow = Token().flow(request_to())
     next(flow)

@@ -73,7 +73,7 @@ def test_example_of_the_rfc(algorithm, response):
         'Digest realm="http-auth@example.org", qop="auth, auth-int", '
         f'algorithm={algorithm}, nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", '
         'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"',
-        request=request_to(body=[b"a list, so that auth is chosen as in the example"]),
+        request=request_to(body=(b"no bytes, so that auth is chosen as in the example",)),
     )
 
     assert found == {
@@ -314,7 +314,7 @@ def test_the_strongest_algorithm(offers, chosen, in_one_field):
         ("auth-int", b"", "auth-int"),
         ("auth,auth-int", b"x", "auth-int"),
         ("auth-int , AUTH,", b"x", "auth-int"),
-        ("auth,auth-int", [b"x"], "auth"),
+        ("auth,auth-int", (b"x",), "auth"),
         ("auth,auth-conf", b"", "auth"),
     ],
 )
@@ -362,7 +362,7 @@ def test_a_hash_that_this_python_has_not(monkeypatch):
 
 def test_a_stream_cannot_be_signed():
     auth = Digest("u", "p")
-    request = request_to(method="POST", body=[b"a list is no bytes"])
+    request = request_to(method="POST", body=(b"a tuple is no bytes",))
 
     with pytest.raises(StreamConsumed, match=r"http://example.com wants the body signed"):
         answer(auth, 'Digest realm="r", nonce="n", qop="auth-int"', request=request)

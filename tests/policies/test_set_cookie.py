@@ -247,9 +247,9 @@ def test_every_http_date_is_read(moment):
 def test_a_date_is_a_date_or_none(text):
     date = parse_cookie_date(text)
 
-    assert date is None or datetime(1601, 1, 1, tzinfo=UTC) + timedelta(0) <= datetime.fromtimestamp(
-        date, UTC
-    )
+    assert date is None or datetime(1601, 1, 1, tzinfo=UTC) + timedelta(
+        0
+    ) <= datetime.fromtimestamp(date, UTC)
 
 
 # ---- anything at all
@@ -257,7 +257,7 @@ def test_a_date_is_a_date_or_none(text):
 latin = st.text(st.characters(max_codepoint=255), max_size=200)
 
 
-@given(latin | st.text(alphabet="ab=;,\" \tDomainPathExpiresMax-Age/.\r\n\0", max_size=200))
+@given(latin | st.text(alphabet='ab=;," \tDomainPathExpiresMax-Age/.\r\n\0', max_size=200))
 def test_any_field_gives_a_clean_cookie_or_none(field):
     said = parse(field, NOW)
 

@@ -178,7 +178,8 @@ class Server:
         except Exception as exc:
             self._failures.append(exc)
         finally:
-            conn.writer.transport.abort()
+            if not conn.writer.is_closing():  # Python 3.11.2 takes one abort, not two
+                conn.writer.transport.abort()
             await conn._wait_lost()
 
 

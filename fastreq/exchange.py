@@ -1,0 +1,187 @@
+"""One request and its response: what is read of it, how long it may take, and what it took."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Protocol, cast
+
+from fastreq.deadline import blocked
+from fastreq.errors import (
+    FastreqError,
+    ReadTimeout,
+    RemoteProtocolError,
+    TimeoutException,
+    TotalTimeout,
+    WriteTimeout,
+)
+from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.http1.response import ResponseReader
+from fastreq.messages import ResponseHead, Timings
+
+
+class Carrier(Protocol):
+    """The connection that an exchange is under way on."""
+
+    def abandon(self, exchange: Exchange) -> None: ...
+    def body_taken(self, body: StreamedBody) -> None: ...
+    def call(self, what: Callable[[], None]) -> None: ...
+    async def wait_for_body(self, exchange: Exchange) -> None: ...
+    async def wait_closed(self) -> None: ...
+
+
+class Exchange(ResponseReader):
+    """One request and its response.
+
+    A `Response` keeps it for its numbers; where the response streams, it is the stream.
+    """
+
+    # What nearly every exchange leaves as it is stands on the class (benchmark: small, plain).
+    connection: Carrier | None = None  # while the exchange is under way
+    error: FastreqError | None = None
+    written = False  # some of the request may have left
+    sent = False  # all of it has
+    expects = False  # the body waits for 100 (Continue)
+    transport: asyncio.Transport | None = None  # of a connection that was switched
+    received = b""  # on it, behind the head
+    # The course of it, as monotonic() had it.
+    queued = 0.0  # seconds
+    opened: tuple[float, float, float] | None = None  # seconds of DNS, TCP, TLS; None: reused
+    sent_at = 0.0
+    first_byte_at = 0.0
+    ended_at = 0.0
+    remote_address: Any = ""
+
+    def __init__(
+        self,
+        method: str,
+        body: WholeBody | StreamedBody,
+        *,
+        read_timeout: float,
+        write_timeout: float,
+        total_due: float,
+        started: float,
+    ) -> None:
+        ResponseReader.__init__(self, method, body)
+        self.streams = type(body) is StreamedBody
+        # Seconds of silence that are borne, and the moment when it must all be over.
+        self.read_timeout = read_timeout
+        self.write_timeout = write_timeout
+        self.total_due = total_due
+        self.started = started
+
+    @property
+    def final_head(self) -> ResponseHead:
+        """The head of the response, which is here once `carry()` has returned."""
+        if self.head is None:
+            raise RemoteProtocolError("the exchange ended without a response")
+        return self.head
+
+    @property
+    def phase(self) -> str:
+        """Where it is: "write", "head" or "body"."""
+        if not self.sent:
+            return "write"
+        return "head" if self.head is None else "body"
+
+    @property
+    def answered_early(self) -> bool:
+        """The answer is here before all of the request is sent, and wants no more of it."""
+        return self.ended or (self.head is not None and self.head.status >= 300)
+
+    def renewed(self) -> Exchange:
+        """The same, for another attempt; nothing has been read into the body yet."""
+        again = Exchange(
+            self.method,
+            self.body,
+            read_timeout=self.read_timeout,
+            write_timeout=self.write_timeout,
+            total_due=self.total_due,
+            started=self.started,
+        )
+        again.switches, again.expects, again.queued = self.switches, self.expects, self.queued
+        return again
+
+    def timings(self) -> Timings:
+        """How long each phase took."""
+        dns, connect, tls = self.opened or (0.0, 0.0, 0.0)
+        ended = self.ended_at or monotonic()
+        heard = self.first_byte_at or ended
+        ttfb, body, total = heard - self.sent_at, ended - heard, ended - self.started
+        return Timings(self.queued, dns, connect, tls, ttfb, body, total)
+
+    # ---- the stream
+
+    async def read(self) -> bytes:
+        """The next piece of a body that streams; b"" at its end.
+
+        Cancelling a read loses nothing.
+
+        Raises:
+            ReadError, ReadTimeout, TotalTimeout, RemoteProtocolError: the rest does not come.
+        """
+        body = cast(StreamedBody, self.body)
+        while not body.pieces:
+            if self.error is not None:
+                raise self.error
+            if self.connection is None:
+                return b""
+            await self.connection.wait_for_body(self)
+        piece = body.take()
+        if self.connection is not None:
+            self.connection.body_taken(body)
+        return piece
+
+    def take_transport(self) -> tuple[asyncio.Transport | None, bytes]:
+        """The transport of a connection that was switched, and what has come on it."""
+        transport, self.transport = self.transport, None
+        return transport, self.received
+
+    def drop(self) -> None:
+        """Want no more, from whichever thread, for it may be the garbage collector who says so."""
+        if self.connection is not None:
+            self.connection.call(self._abandon)
+
+    async def aclose(self) -> None:
+        """Want no more; what was not read is gone, and its connection with it."""
+        if self.transport is not None:  # switched, and nobody took it
+            self.transport.abort()
+        connection = self.connection
+        cast(StreamedBody, self.body).drop()
+        self._abandon()
+        if connection is not None:
+            await connection.wait_closed()
+
+    def _abandon(self) -> None:
+        if self.connection is not None:
+            self.connection.abandon(self)
+
+    # ---- deadlines
+
+    def due(self, silent_since: float) -> float:
+        """When the peer is late, if nothing more has been heard of it since."""
+        patience = self.read_timeout if self.sent else self.write_timeout
+        return min(silent_since + patience, self.total_due)
+
+    def timeout(self, now: float, silent_since: float, where: str, late: float) -> TimeoutException:
+        """Say what was waited for, where, how long, and what to do about it."""
+        error: type[TimeoutException]
+        if now >= self.total_due:
+            error, option = TotalTimeout, "total"
+            what = f"not done after {now - self.started - self.queued:.1f} s"
+        elif self.phase == "write":
+            error, option = WriteTimeout, "write"
+            what = f"no byte taken for {now - silent_since:.1f} s"
+        else:
+            error, option = ReadTimeout, "read"
+            what = f"no byte for {now - silent_since:.1f} s"
+        text = f"{what} {_DOING[self.phase]} {where}; Timeout({option}=...) moves it"
+        return error(text + blocked(late))
+
+
+_DOING = {
+    "write": "while sending the request to",
+    "head": "while waiting for the response head from",
+    "body": "while reading the response body from",
+}
