@@ -17,8 +17,10 @@ from fastreq.content.encode import (
     encode_params,
     merge_query,
 )
+from fastreq.content.events import ServerSentEvent
 from fastreq.engine import Engine
 from fastreq.errors import ClientClosed, InvalidURL, RemoteProtocolError
+from fastreq.eventsource import follow_events
 from fastreq.headers import Headers, HeaderTypes
 from fastreq.http1.request import check_method
 from fastreq.messages import BodyTypes, Request, Response
@@ -348,6 +350,17 @@ class Client:
             yield response
         finally:
             await response.aclose()
+
+    def events(
+        self, url: URLTypes, *, method: str = "GET", **options: Any
+    ) -> AsyncIterator[ServerSentEvent]:
+        """The server-sent events of a URL, for as long as one iterates: a stream that ends or
+        breaks is opened again with `Last-Event-ID`. Options as of `request()`.
+
+        Raises:
+            HTTPStatusError, RemoteProtocolError: what came is no stream of events.
+        """
+        return follow_events(self, method, url, options)
 
     async def upgrade(self, url: URLTypes, protocol: str, **options: Any) -> Upgraded:
         """Ask for another protocol on the connection (RFC 9110, section 7.8), and hand it over.

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
+from fastreq.content.events import MAX_EVENT, EventParser, ServerSentEvent, events
 from fastreq.content.reading import DecodedStream, Stream, lines, once, resized
 from fastreq.errors import FastreqError, HTTPStatusError, StreamConsumed
 from fastreq.headers import Headers, HeaderTypes
@@ -416,6 +417,14 @@ class Response:
         """The lines of the body as they come, without their ends (CRLF, LF or CR)."""
         async for line in lines(self.pieces(), self.encoding):
             yield line
+
+    async def iter_events(
+        self, parser: EventParser | None = None
+    ) -> AsyncIterator[ServerSentEvent]:
+        """The server-sent events of the body as they come; see `Client.events()` for one that
+        reconnects. A `parser` of one's own knows afterwards what to reconnect with."""
+        async for event in events(lines(self.pieces(), "utf-8", MAX_EVENT), parser):
+            yield event
 
     aiter_bytes = iter_bytes
     aiter_raw = iter_raw

@@ -24,7 +24,7 @@ def opened(path: str | None) -> Iterator[Write]:
     if path in (None, "-"):
         yield _to_stdout
     elif os.path.exists(path) and not os.path.isfile(path):  # /dev/null, a named pipe
-        with open(path, "wb", buffering=0) as device:
+        with open(path, "wb") as device:
             yield device.write
     else:
         target = os.path.realpath(path)  # a link stays a link

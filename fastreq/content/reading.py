@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol, Self
 
 from fastreq.content.decode import Decoder, codings_of
-from fastreq.errors import BodyTooLarge, FastreqError, StreamConsumed
+from fastreq.errors import BodyTooLarge, DecodingError, FastreqError, StreamConsumed
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -145,10 +145,17 @@ async def resized(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[byte
         yield bytes(held)
 
 
-async def lines(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[str]:
-    """The lines of a text, without their ends (CRLF, LF or CR), wherever it is cut."""
+async def lines(
+    pieces: AsyncIterator[bytes], encoding: str, max_line: int | None = None
+) -> AsyncIterator[str]:
+    """The lines of a text, without their ends (CRLF, LF or CR), wherever it is cut.
+
+    Raises:
+        DecodingError: a line has more than `max_line` characters.
+    """
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     held: list[str] = []  # the parts of a line, joined once
+    size = 0  # characters of them
     after_cr = False  # of the last piece; an LF that follows belongs to it
     async for piece in pieces:
         text = decoder.decode(piece)
@@ -159,8 +166,11 @@ async def lines(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[st
         after_cr = text.endswith("\r")
         first, *rest = _LINE_END.split(text)
         held.append(first)
+        size += len(first)
         for line in rest:
             yield "".join(held)
-            held = [line]
+            held, size = [line], len(line)
+        if max_line is not None and size > max_line:
+            raise DecodingError(f"a line of the body is over {max_line} characters")
     if last := "".join([*held, decoder.decode(b"", True)]):
         yield last

@@ -1,4 +1,4 @@
-"""The bundled HTTP/1.1 server, to try fastreq and one's own code against on loopback.
+"""What to test with: a server on loopback, and a transport without a socket.
 
     with fastreq.testing.Server() as server:
         ...  # server.url: "http://127.0.0.1:43121"
@@ -9,5 +9,6 @@ What it answers is in `routes.py`. By hand: `python -m fastreq.testing.server --
 from __future__ import annotations
 
 from fastreq.testing.launch import Server
+from fastreq.testing.mock import MockTransport
 
-__all__ = ["Server"]
+__all__ = ["MockTransport", "Server"]

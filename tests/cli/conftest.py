@@ -1,9 +1,11 @@
 """`cli` runs the command line in a process of its own, as a shell does."""
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -35,11 +37,16 @@ def start(request: pytest.FixtureRequest) -> Callable[..., subprocess.Popen[byte
     if callspec and "asyncio" in callspec.id.split("-"):
         environment["FASTREQ_LOOP"] = "asyncio"
 
-    def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-W", "error", "-m", "fastreq", *map(str, arguments)]
+    def start(
+        *arguments: object, before: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[bytes]:
+        command = [*before, sys.executable, "-W", "error", "-m", "fastreq"]
         options["env"] = environment | options.get("env", {})
         pipe = subprocess.PIPE
-        return subprocess.Popen(line, **{"stdin": pipe, "stdout": pipe, "stderr": pipe, **options})
+        return subprocess.Popen(
+            [*command, *map(str, arguments)],
+            **{"stdin": pipe, "stdout": pipe, "stderr": pipe, **options},
+        )
 
     return start
 
@@ -58,3 +65,9 @@ def cli(start: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., Ended]:
         return Ended(process.returncode, out, (errors or b"").decode())
 
     return run
+
+
+@pytest.fixture
+def cli_async(cli: Callable[..., Ended]) -> Callable[..., Awaitable[Ended]]:
+    """The same, while a scripted server runs in this process."""
+    return partial(asyncio.to_thread, cli)

@@ -155,21 +155,21 @@ def test_any_text_is_read_or_not(text):
 @pytest.mark.parametrize(
     "field",
     [
-        "a" * 1_000_000,
-        "a " + "b" * 1_000_000 + "!",
-        "a" + " " * 1_000_000 + "!",
-        'a b="' + "\\\\" * 500_000,
-        'a b="' + '\\"' * 500_000,
-        "a b=c" + "\t" * 1_000_000 + "!",
-        "a," * 500_000,
-        "," * 1_000_000,
-        "a " + ",".join(f"p{n}=v" for n in range(100_000)),
-        "a b" + "=" * 1_000_000 + "!",
-        "a b " * 250_000,
+        "a" * 100_000,
+        "a " + "b" * 100_000 + "!",
+        "a" + " " * 100_000 + "!",
+        'a b="' + "\\\\" * 50_000,
+        'a b="' + '\\"' * 50_000,
+        "a b=c" + "\t" * 100_000 + "!",
+        "a," * 50_000,
+        "," * 100_000,
+        "a " + ",".join(f"p{n}=v" for n in range(10_000)),
+        "a b" + "=" * 100_000 + "!",
+        "a b " * 25_000,
     ],
     ids=range(11),
 )
-def test_a_megabyte_is_read_in_linear_time(field):
+def test_any_field_is_read_in_linear_time(field):
     started = time.process_time()
     read_challenges(field)
     assert 2 > time.process_time() - started

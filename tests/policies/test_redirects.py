@@ -95,8 +95,8 @@ def test_75_body_is_kept_with_the_method(status, method, body):
 
 BODY_FIELDS = [
     "Content-Type", "content-length", "Content-Encoding", "Content-Language", "Content-Location",
-    "CONTENT-MD5", "Content-Digest", "Content-Range", "Content-Disposition", "Repr-Digest", "Digest",
-    "Transfer-Encoding", "Trailer", "Expect", "Last-Modified",
+    "CONTENT-MD5", "Content-Digest", "Content-Range", "Content-Disposition", "Repr-Digest",
+    "Digest", "Transfer-Encoding", "Trailer", "Expect", "Last-Modified",
 ]  # fmt: skip
 
 

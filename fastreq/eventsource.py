@@ -1,0 +1,65 @@
+"""Server-sent events that go on: a stream that ends is opened again where it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from fastreq.content.events import EventParser, ServerSentEvent
+from fastreq.errors import IncompleteBody, NetworkError, RemoteProtocolError, TimeoutException
+from fastreq.messages import Response
+
+if TYPE_CHECKING:
+    from fastreq.client import Client, URLTypes
+
+DEFAULT_RETRY = 3.0  # seconds before a reconnection, where the server does not say
+MAX_RETRY = 60.0
+
+
+async def follow_events(
+    client: Client, method: str, url: URLTypes, options: dict[str, Any]
+) -> AsyncIterator[ServerSentEvent]:
+    """The events of a URL, over as many connections as it takes (WHATWG HTML, section 9.2.3).
+
+    A connection that ends or breaks is opened again after the time that the server asked for
+    (twice as long after each further failure, with jitter), with the id of the last event. A 204
+    ends it, and any other answer than a stream of events is an error.
+    """
+    parser, failures = EventParser(), 0
+    while True:
+        request = client.build_request(method, url, **options)
+        request.headers.setdefault("Accept", "text/event-stream")
+        request.headers["Cache-Control"] = "no-store"
+        if parser.last_event_id:
+            request.headers["Last-Event-ID"] = parser.last_event_id
+        try:
+            response = await client.send(request, stream=True)
+            try:
+                if response.status == 204:
+                    return
+                _check(response)
+                async with aclosing(response.iter_events(parser)) as events:
+                    async for event in events:
+                        failures = 0
+                        yield event
+            finally:
+                await response.aclose()
+        except (NetworkError, IncompleteBody, TimeoutException):
+            failures += 1
+        seconds = DEFAULT_RETRY if parser.retry is None else parser.retry / 1000
+        seconds = min(MAX_RETRY, seconds * 2.0 ** min(failures, 16))
+        await asyncio.sleep(seconds * random.uniform(0.5, 1) if failures else seconds)
+        parser = EventParser(parser.last_event_id)
+
+
+def _check(response: Response) -> None:
+    response.raise_for_status()
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if response.status != 200 or kind != "text/event-stream":
+        raise RemoteProtocolError(
+            f"{response.url.redacted} answered {response!r} with {kind or 'no Content-Type'}; "
+            "expected 200 and text/event-stream"
+        )

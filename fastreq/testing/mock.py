@@ -1,0 +1,44 @@
+"""A transport that answers requests without a socket, to test one's own code with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+
+from fastreq.messages import Request, Response
+
+
+class MockTransport:
+    """Has every request answered by a function.
+
+        def handler(request: fastreq.Request) -> fastreq.Response:
+            return fastreq.Response(200, json={"path": request.url.path})
+
+        client = fastreq.Client(transport=fastreq.testing.MockTransport(handler))
+
+    Redirects, cookies, auth, retries and hooks work over it as over the network. `requests` keeps
+    what was asked, in its order.
+    """
+
+    def __init__(self, handler: Callable[[Request], Response | Awaitable[Response]]) -> None:
+        self.requests: list[Request] = []
+        self._handler = handler
+
+    def __repr__(self) -> str:
+        return f"<MockTransport {self._handler!r}>"
+
+    async def send(self, request: Request) -> Response:
+        """Answer a request with what the handler gives, plain or async.
+
+        Raises:
+            TypeError: the handler gave no Response.
+        """
+        self.requests.append(request)
+        given = self._handler(request)
+        response = await given if inspect.isawaitable(given) else given
+        if not isinstance(response, Response):
+            raise TypeError(f"{self._handler!r} gave {response!r}; expected a fastreq.Response")
+        return response
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
