@@ -360,7 +360,10 @@ class Client:
         Raises:
             HTTPStatusError, RemoteProtocolError: what came is no stream of events.
         """
-        return follow_events(self, method, url, options)
+        return follow_events(
+            lambda: self.build_request(method, url, **options),
+            lambda request: self.send(request, stream=True),
+        )
 
     async def upgrade(self, url: URLTypes, protocol: str, **options: Any) -> Upgraded:
         """Ask for another protocol on the connection (RFC 9110, section 7.8), and hand it over.

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fastreq.content.events import EventParser, ServerSentEvent
 from fastreq.errors import IncompleteBody, NetworkError, RemoteProtocolError, TimeoutException
-from fastreq.messages import Response
-
-if TYPE_CHECKING:
-    from fastreq.client import Client, URLTypes
+from fastreq.messages import Request, Response
 
 DEFAULT_RETRY = 3.0  # seconds before a reconnection, where the server does not say
 MAX_RETRY = 60.0
 
 
 async def follow_events(
-    client: Client, method: str, url: URLTypes, options: dict[str, Any]
+    build: Callable[[], Request], send: Callable[[Request], Awaitable[Response]]
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events of a URL, over as many connections as it takes (WHATWG HTML, section 9.2.3).
+    """The events of what `build` requests and `send` opens, over as many connections as it takes (WHATWG HTML, section 9.2.3).
 
     A connection that ends or breaks is opened again after the time that the server asked for
     (twice as long after each further failure, with jitter), with the id of the last event. A 204
@@ -30,21 +25,20 @@ async def follow_events(
     """
     parser, failures = EventParser(), 0
     while True:
-        request = client.build_request(method, url, **options)
+        request = build()
         request.headers.setdefault("Accept", "text/event-stream")
         request.headers["Cache-Control"] = "no-store"
         if parser.last_event_id:
             request.headers["Last-Event-ID"] = parser.last_event_id
         try:
-            response = await client.send(request, stream=True)
+            response = await send(request)
             try:
                 if response.status == 204:
                     return
                 _check(response)
-                async with aclosing(response.iter_events(parser)) as events:
-                    async for event in events:
-                        failures = 0
-                        yield event
+                async for event in response.iter_events(parser):
+                    failures = 0
+                    yield event
             finally:
                 await response.aclose()
         except (NetworkError, IncompleteBody, TimeoutException):

@@ -113,14 +113,16 @@ def take_rest(connection: ssl.SSLObject) -> tuple[bytes, bool]:
 def _settings(verify: Any, cert: Any, trust_env: bool) -> _Settings:
     trust, ca_file, ca_dir = "files", None, None
     file_option = dir_option = "verify="
-    if verify is True:
-        ca_file = os.environ.get("SSL_CERT_FILE") or None if trust_env else None
-        ca_dir = os.environ.get("SSL_CERT_DIR") or None if trust_env else None
-        file_option, dir_option = "SSL_CERT_FILE=", "SSL_CERT_DIR="
-        if ca_file is ca_dir is None:
+    if verify is True or verify == "system":
+        trust = "files" if verify is True else "system"
+        if trust_env or trust == "system":  # where the machine's are, so truststore looks there too
+            ca_file = os.environ.get("SSL_CERT_FILE") or None
+            ca_dir = os.environ.get("SSL_CERT_DIR") or None
+            file_option, dir_option = "SSL_CERT_FILE=", "SSL_CERT_DIR="
+        if trust == "files" and ca_file is ca_dir is None:
             file_option, ca_file = "certifi: ", certifi.where()
-    elif verify is False or verify == "system":
-        trust = verify or "none"
+    elif verify is False:
+        trust = "none"
     elif isinstance(verify, (str, os.PathLike)):
         path = os.fspath(verify)
         ca_file, ca_dir = (None, path) if os.path.isdir(path) else (path, None)

@@ -17,10 +17,11 @@ ROWS = """
     testing cluster http
     oneshot streaming
     client
-    call
+    call eventsource
     engine pacing routing
     connect pool bulk
     protocol
+    exchange
     http1 policies trace
     messages
     content tls
@@ -32,8 +33,8 @@ ROW = {name: number for number, row in enumerate(ROWS.split("\n")) for name in r
 # The rest is plain code, and tested without a loop.
 WITH_ASYNCIO = set(
     """
-    cli testing cluster client call engine pacing connect pool bulk protocol
-    resolve deadline loop
+    cli testing cluster client call eventsource engine pacing connect pool bulk protocol
+    exchange resolve deadline loop
     """.split()
 )
 

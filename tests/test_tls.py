@@ -217,6 +217,16 @@ def test_system_with_truststore(monkeypatch):
     assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
 
 
+def test_system_elsewhere(monkeypatch, ca_file):
+    """truststore adds what the variables name to its context, so each value needs its own."""
+    fake = types.SimpleNamespace(SSLContext=ssl.SSLContext)
+    monkeypatch.setitem(sys.modules, "truststore", fake)
+    before = tls.ssl_context("system", trust_env=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+
+    assert before is not tls.ssl_context("system", trust_env=False)
+
+
 # ---- what is wrong with the options
 
 

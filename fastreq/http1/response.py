@@ -79,7 +79,7 @@ class ResponseReader:
         """
         if self._framing is None:
             raise RemoteProtocolError(
-                f"the connection ended in the middle of a response head: {quoted(self._held or b'')}"
+                f"the connection ended in the middle of a head: {quoted(self._held or b'')}"
             )
         self._framing.receive_eof(clean)
         self.ended = True
