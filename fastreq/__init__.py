@@ -1,5 +1,7 @@
 """fastreq: a strict, fast HTTP/1.1 client for asyncio, in plain Python."""
 
+from fastreq.bulk.crew import Result, Results
+from fastreq.bulk.progress import Progress
 from fastreq.call import Transport
 from fastreq.client import Client, Upgraded
 from fastreq.content.events import ServerSentEvent
@@ -36,7 +38,7 @@ from fastreq.errors import (
 from fastreq.headers import Headers
 from fastreq.loop import install, new_event_loop, run
 from fastreq.messages import Request, Response, Timings
-from fastreq.oneshot import delete, get, head, options, patch, post, put, query, request
+from fastreq.oneshot import delete, gather, get, head, options, patch, post, put, query, request
 from fastreq.options import Limits, Timeout
 from fastreq.policies.auth import Auth, Basic, Bearer, Netrc
 from fastreq.policies.cookies import Cookies
@@ -96,6 +98,7 @@ __all__ = [
     "Policy",
     "PoolStats",
     "PoolTimeout",
+    "Progress",
     "ProtocolError",
     "ProxyError",
     "ReadError",
@@ -107,6 +110,8 @@ __all__ = [
     "Response",
     "ResponseEnded",
     "ResponseHeadReceived",
+    "Result",
+    "Results",
     "Retry",
     "RetryScheduled",
     "ServerSentEvent",
@@ -125,6 +130,7 @@ __all__ = [
     "WriteError",
     "WriteTimeout",
     "delete",
+    "gather",
     "get",
     "head",
     "install",

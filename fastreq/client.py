@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
+from fastreq.bulk.crew import Crew, Results
+from fastreq.bulk.progress import Meter, Progress
 from fastreq.call import Call, Exchanging, Policies, SendOptions, Transport
 from fastreq.content.decode import accept_encoding
 from fastreq.content.encode import (
@@ -237,8 +239,7 @@ class Client:
 
     def _apply(self, request: Request, options: dict[str, Any]) -> None:
         """Do what was said for this request alone."""
-        for name in options.keys() - _REQUEST_OPTIONS.keys():
-            raise unknown_keyword("request()", name, _REQUEST_OPTIONS)
+        check_options(options)
         option = {**_REQUEST_OPTIONS, **options}
         if option["params"]:
             request.url = request.url.with_query(merge_query(request.url.query, option["params"]))
@@ -383,6 +384,50 @@ class Client:
             )
         return Upgraded(response, transport, received)
 
+    def map(
+        self,
+        requests: Iterable[URLTypes | Request] | AsyncIterable[URLTypes | Request],
+        *,
+        concurrency: int = 100,
+        ordered: bool = False,
+        progress: bool | Callable[[Progress], None] = False,
+        total: int | None = None,
+        **options: Any,
+    ) -> Results:
+        """Send many requests, and give their results as they come.
+
+            async for result in client.map(urls, concurrency=200):
+                print(result.given, result.response or result.error)
+
+        `requests` is pulled lazily, and at most `concurrency` of them are held, under way or done
+        and not yet consumed: a slow consumer holds back the rest. Leaving the loop, by break, an
+        exception or cancelling, cancels what is under way.
+
+        Args:
+            requests: URLs to get, or Requests; an iterable, or an asynchronous one.
+            concurrency: requests at once.
+            ordered: give the results in the order of the requests, rather than as they finish.
+            progress: True: a line on stderr now and then; or a function, called for each result.
+            total: how many there are, for `progress`.
+            options: as of `request()`, for each URL.
+
+        Raises:
+            TypeError: `requests` is no iterable, or an option is unknown.
+            ValueError: `concurrency` is not a whole number from 1.
+        """
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise ValueError(f"concurrency={concurrency!r}: expected a whole number from 1")
+        check_options(options)
+
+        def build(given: URLTypes | Request) -> Request:
+            return given if isinstance(given, Request) else self._build("GET", given, options)
+
+        def send(request: Request) -> Exchanging:
+            return self._start(request, streams=False)
+
+        crew = Crew(requests, build, send, concurrency, ordered)
+        return Results(crew, Meter(progress, total) if progress else None)
+
     # ---- the client itself
 
     def stats(self) -> PoolStats:
@@ -436,6 +481,16 @@ class Client:
                 stacklevel=2,
             )
             engine.loop.call_soon_threadsafe(engine.drop)
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuse what is no option of a request.
+
+    Raises:
+        TypeError: there is one; the text says what was meant.
+    """
+    for name in options.keys() - _REQUEST_OPTIONS.keys():
+        raise unknown_keyword("request()", name, _REQUEST_OPTIONS)
 
 
 def _retry(value: int | Retry) -> Retry | None:

@@ -17,7 +17,7 @@ MAX_RETRY = 60.0
 async def follow_events(
     build: Callable[[], Request], send: Callable[[Request], Awaitable[Response]]
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events of what `build` requests and `send` opens, over as many connections as it takes (WHATWG HTML, section 9.2.3).
+    """The events of what `build` requests and `send` opens (WHATWG HTML, section 9.2.3).
 
     A connection that ends or breaks is opened again after the time that the server asked for
     (twice as long after each further failure, with jitter), with the id of the last event. A 204

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from fastreq.client import Client, URLTypes
-from fastreq.messages import Response
+from fastreq.messages import Request, Response
 
 _OF_CLIENT = frozenset(inspect.signature(Client).parameters) - frozenset(
     inspect.signature(Client.request).parameters
@@ -65,3 +66,36 @@ async def patch(url: URLTypes, **options: Any) -> Response:
 async def query(url: URLTypes, **options: Any) -> Response:
     """`request("QUERY", ...)`."""
     return await request("QUERY", url, **options)
+
+
+async def gather(
+    requests: Iterable[URLTypes | Request],
+    *,
+    concurrency: int = 100,
+    return_exceptions: bool = False,
+    **options: Any,
+) -> list[Any]:
+    """Send a small list of requests with a client of their own; their responses, in order.
+
+    For a long list, or one that need not be held, `Client.map()`.
+
+    Args:
+        requests: URLs to get, or Requests.
+        concurrency: requests at once.
+        return_exceptions: errors stand in the list in place of responses; else the first is raised,
+            and what is under way is cancelled.
+        options: of `Client()` and of `Client.request()`.
+
+    Raises:
+        FastreqError: as `Client.request()`.
+    """
+    of_client = {name: options.pop(name) for name in _OF_CLIENT & options.keys()}
+    gathered: list[Any] = []
+    async with Client(**of_client) as client:
+        results = client.map(requests, concurrency=concurrency, ordered=True, **options)
+        async with results:
+            async for result in results:
+                if result.error is not None and not return_exceptions:
+                    raise result.error
+                gathered.append(result.error or result.response)
+    return gathered

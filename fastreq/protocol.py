@@ -19,7 +19,7 @@ from fastreq.errors import (
 from fastreq.exchange import Exchange
 from fastreq.http1.body import StreamedBody
 from fastreq.http1.request import PIECE, OutgoingBody
-from fastreq.tls import take_rest
+from fastreq.tls import explain, take_rest
 
 RECEIVE_SIZE = 256 * 1024
 """Bytes that one read may bring; the buffer is shared by the connections of a loop."""
@@ -385,7 +385,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._receive_eof(exchange, clean)
         else:
             kind = ReadError if exchange.sent else WriteError
-            error = kind(f"{self._where()} broke the connection: {exc}")
+            error = kind(f"{self._where()} broke the connection: {_why(exc)}")
             error.__cause__ = exc
             self._fail(exchange, error)
         self._deadlines.forget(self)
@@ -464,3 +464,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._poll = select.poll()
             self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(self._poll.poll(0))
+
+
+def _why(exc: Exception) -> str:
+    """TLS may fail late: a server that misses a client certificate says so after the handshake."""
+    return explain(exc, "TLS", 0).args[0] if isinstance(exc, ssl.SSLError) else str(exc)

@@ -13,7 +13,8 @@ PUBLIC = set(
     Timeout Limits Retry Policy Address Timings PoolStats Transport Upgraded
     Auth Basic Bearer Digest Netrc
     run new_event_loop install
-    request get head options delete post put patch query
+    request get head options delete post put patch query gather
+    Result Results Progress
 
     Hooks NameResolved ConnectionOpened ConnectionReused ConnectionClosed
     RequestSent ResponseHeadReceived ResponseEnded RedirectFollowed RetryScheduled

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
+    precondition,
     rule,
 )
 
@@ -593,6 +592,9 @@ class _Noting:
                 error = exc
 
 
+PLACES = st.integers(0, 9)
+
+
 class PoolMachine(RuleBasedStateMachine):
     """Asks in every state, all that can happen to them, and what must be true afterwards.
 
@@ -600,11 +602,9 @@ class PoolMachine(RuleBasedStateMachine):
     make two things happen before that.
     """
 
-    asks = Bundle("asks")
-
     @initialize(
-        total=st.sampled_from([99, 1, 2, 3, 4]),
-        per_host=st.sampled_from([99, 1, 2]),
+        total=st.sampled_from([1, 2, 3, 4, 99]),
+        per_host=st.sampled_from([1, 2, 99]),
         keepalive=st.sampled_from([99, 99, 0, 1, 2]),
     )
     def start(self, total, per_host, keepalive):
@@ -634,7 +634,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     # ---- what happens
 
-    @rule(target=asks, key=KEYS, fresh=st.booleans(), timeout=st.sampled_from([None, 60]))
+    @rule(key=KEYS, fresh=st.sampled_from([False] * 3 + [True]), timeout=st.sampled_from([None, 9]))
     def ask(self, key, fresh, timeout):
         ask = Ask(key, fresh)
         newest = None if fresh else self.newest(key)
@@ -645,98 +645,108 @@ class PoolMachine(RuleBasedStateMachine):
             assert ask in self.waiting, "jumped the line"
         elif newest is not None:
             assert newest is self.leased[ask], "there was one idle for a shorter time"
-        return ask
 
-    @rule(target=asks, key=KEYS)
+    @precondition(lambda self: self.idle)
+    @rule(key=KEYS)
     def take(self, key):
         """As the client does it, before it asks."""
         newest = self.newest(key)
         connection = self.pool.take(key)
         assert newest is connection
-        ask = Ask(key, fresh=False)
         if connection is not None:
-            self.note_leased(ask, connection)
+            self.note_leased(Ask(key, fresh=False), connection)
         self.settle()
-        return ask
 
-    @rule(ask=asks)
-    def connecting_succeeds(self, ask):
-        if ask in self.opening:
-            connection = Fake(len(self.connections))
-            self.connections.append(connection)
-            self.opened[ask.key] += 1
-            ask.connecting.set_result(connection)
-            self.settle()
-            assert connection is self.leased[ask]
+    @precondition(lambda self: self.opening)
+    @rule(place=PLACES)
+    def connecting_succeeds(self, place):
+        ask = pick(self.opening, place)
+        connection = Fake(len(self.connections))
+        self.connections.append(connection)
+        self.opened[ask.key] += 1
+        ask.connecting.set_result(connection)
+        self.settle()
+        assert connection is self.leased[ask]
 
-    @rule(ask=asks)
-    def connecting_fails(self, ask):
-        if ask in self.opening:
-            ask.connecting.set_exception(ConnectError("refused"))
-            self.settle()
+    @precondition(lambda self: self.opening)
+    @rule(place=PLACES)
+    def connecting_fails(self, place):
+        pick(self.opening, place).connecting.set_exception(ConnectError("refused"))
+        self.settle()
 
-    @rule(ask=asks)
+    @precondition(lambda self: self.opening)
+    @rule(place=PLACES)
+    def cancel_connecting(self, place):
+        self.cancel(pick(self.opening, place))
+
+    @precondition(lambda self: self.waiting)
+    @rule(place=PLACES)
+    def cancel_waiting(self, place):
+        self.cancel(pick(self.waiting, place))
+
     def cancel(self, ask):
-        """In line, or while connecting."""
-        if ask in self.waiting or ask in self.opening:
-            ask.task.cancel()
-            self.settle()
-            assert ask.task.cancelled()
+        ask.task.cancel()
+        self.settle()
+        assert ask.task.cancelled()
 
-    @rule(ask=asks)
-    def be_late(self, ask):
-        """All who are in line and have a limit have waited too long, at once."""
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def be_late(self):
+        """All who are in line and have a limit have waited for too long."""
         self.watch.pass_all()
         self.settle()
 
-    @rule(ask=consumes(asks), reusable=st.booleans())
-    def finish(self, ask, reusable):
-        if ask in self.leased:
-            self.give_back(ask, reusable)
-            self.settle()
+    @precondition(lambda self: self.leased)
+    @rule(place=PLACES, reusable=st.booleans())
+    def finish(self, place, reusable):
+        self.give_back(pick(self.leased, place), reusable)
+        self.settle()
 
-    @rule(ask=consumes(asks), reusable=st.booleans(), dies=st.booleans())
-    def finish_and_cancel_who_is_given_it(self, ask, reusable, dies):
+    @precondition(lambda self: self.leased and self.waiting)
+    @rule(place=PLACES, reusable=st.booleans(), dies=st.booleans())
+    def finish_and_cancel_who_is_given_it(self, place, reusable, dies):
         """Just after being given; it may even have died on its way."""
-        if ask in self.leased:
-            connection = self.give_back(ask, reusable)
-            given = self.given()
-            for other in given:
-                connection.is_usable_now = not dies
-                other.task.cancel()
-            self.settle()
-            assert all(other.task.cancelled() for other in given)
-            assert connection.is_usable_now or connection.is_closed
+        connection = self.give_back(pick(self.leased, place), reusable)
+        given = self.given()
+        for other in given:
+            connection.is_usable_now = not dies
+            other.task.cancel()
+        self.settle()
+        assert all(other.task.cancelled() for other in given)
+        assert connection.is_usable_now or connection.is_closed
 
-    @rule(ask=consumes(asks))
-    def finish_and_die_on_the_way(self, ask):
+    @precondition(lambda self: self.leased and self.waiting)
+    @rule(place=PLACES)
+    def finish_and_die_on_the_way(self, place):
         """A connection that was handed over dies before it is used."""
-        if ask in self.leased:
-            connection = self.give_back(ask, True)
-            connection.is_usable_now = not self.given()
-            self.settle()
+        connection = self.give_back(pick(self.leased, place), True)
+        connection.is_usable_now = not self.given()
+        self.settle()
 
-    @rule(place=st.integers(0, 9))
+    @precondition(lambda self: self.idle)
+    @rule(place=PLACES)
     def idle_is_lost(self, place):
         """The server closed it, or it has expired: the pool is told."""
-        for connection in self.idle[place : place + 1]:
-            self.pool.lose(connection)
-            connection.close()
-            self.settle()
+        connection = pick(self.idle, place)
+        self.pool.lose(connection)
+        connection.close()
+        self.settle()
 
-    @rule(place=st.integers(0, 9))
+    @precondition(lambda self: self.idle)
+    @rule(place=PLACES)
     def idle_goes_bad(self, place):
         """And nobody notices before it is wanted."""
-        for connection in self.idle[place : place + 1]:
-            connection.is_usable_now = False
+        pick(self.idle, place).is_usable_now = False
 
-    @rule()
-    def close(self):
-        waiting = [ask for ask in self.waiting if ask not in self.given()]
-        self.pool.close()
-        self.settle()
-        assert all(isinstance(ask.task.exception(), ClientClosed) for ask in waiting)
-        assert [] == self.idle
+    @precondition(lambda self: self.waiting or self.idle)
+    @rule(really=st.sampled_from([False, False, False, True]))
+    def close(self, really):
+        if really:
+            waiting = tuple(self.waiting)
+            self.pool.close()
+            self.settle()
+            assert all(isinstance(ask.task.exception(), ClientClosed) for ask in waiting)
+            assert [] == self.idle
 
     # ---- what is true after each
 
@@ -846,13 +856,16 @@ class PoolMachine(RuleBasedStateMachine):
         return connection
 
     def settle(self):
-        for _ in range(6):
-            self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(turns())
         self.idle = [c for c in self.idle if not c.is_closed and c not in self.leased.values()]
         for counts in self.opened, self.reused:
             for key in counts.keys() - self.pool._hosts.keys():
                 del counts[key]
 
 
+def pick(things, place):
+    return list(things)[place % len(things)]
+
+
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestPool.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

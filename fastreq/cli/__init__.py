@@ -72,7 +72,8 @@ def _open_standard_streams() -> None:
     """Open those that were closed, as by `2>&-`: the next socket would take their place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (to stay)
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, open(nowhere, mode, closefd=False))  # noqa: SIM115
 
 
 def _drop_output() -> None:

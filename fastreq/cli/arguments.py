@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from fastreq.cli.exits import USAGE
 
-_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _NAMES = ("bytes", "KiB", "MiB", "GiB")
 
 

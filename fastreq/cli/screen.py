@@ -20,7 +20,7 @@ class Screen:
         """Print a line, put together from texts."""
         texts = [(part, "") if isinstance(part, str) else part for part in parts]
         if self._rich is None:
-            print("".join(text for text, _ in texts).rstrip())
+            print("".join(text for text, _ in texts).rstrip(), flush=True)
         else:
             text = import_module("rich.text").Text.assemble(*texts)
             self._rich.print(text, soft_wrap=True)

@@ -14,6 +14,9 @@ SEGMENT = 16 * 2**20
 DIRECT = 256 * 1024
 """Bytes at the end of a body that are never received in place, so that what follows it is seen."""
 
+SMALLEST = 64 * 1024
+"""Bytes of a window that are worth a read of their own."""
+
 
 class WholeBody:
     """A body that is wanted whole, as one `bytes`.
@@ -66,7 +69,7 @@ class WholeBody:
     def window(self) -> memoryview | None:
         """Where the next bytes of the body may be received; then `filled()` says how many."""
         in_place = self._announced - self._size - DIRECT
-        if self._segment is None or in_place <= 0:
+        if self._segment is None or in_place < SMALLEST:
             return None
         return self._view[self._filled : self._filled + in_place]
 

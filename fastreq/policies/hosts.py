@@ -110,7 +110,7 @@ class HostPace:
                 await asyncio.sleep(seconds)
 
     So nobody holds a turn while asleep, a pause is noticed by asking again, and cancelling costs
-    no turn. In any `t` seconds start at most `rate * t + burst` requests.
+    no turn. In any `t` seconds start at most `rate * t + burst` requests, where timers are exact.
     """
 
     __slots__ = ("_interval", "_next", "_obeys", "_slack", "paused_until")

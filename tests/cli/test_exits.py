@@ -6,6 +6,7 @@ import pytest
 from servers.scripted import reply, scripted, serving
 
 import fastreq
+from fastreq.cli import main
 from fastreq.cli.exits import code_of
 
 USAGE = [
@@ -30,12 +31,23 @@ def is_one_line(errors, kind):
 
 
 @pytest.mark.parametrize("line", USAGE, ids=" ".join)
-def test_usage(cli, line):
-    done = cli("get", *line, *(["http://127.0.0.1:1"] if line else []))
+def test_usage(line, capsys):
+    code = main(["get", *line, *(["http://127.0.0.1:1"] if line else [])])
+    said = capsys.readouterr()
+
+    assert (2, "") == (code, said.out)
+    assert said.err.startswith("fastreq: ")
+    assert 1 == len(said.err.splitlines())
+
+
+def test_usage_as_a_process(cli):
+    done = cli("--no-such-option", "http://127.0.0.1:1")
 
     assert (2, b"") == (done.code, done.out)
-    assert done.errors.startswith("fastreq: ")
-    assert 1 == len(done.errors.splitlines())
+    assert (
+        "fastreq: unrecognized arguments: --no-such-option; see `fastreq get --help`\n"
+        == done.errors
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +127,7 @@ def test_redirects(cli, server):
 BROKEN = {
     b"": ("ReadError", b""),
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel": ("IncompleteBody", b"hel"),
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx": ("RemoteProtocolError", b""),
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n": ("RemoteProtocolError", b""),
     b"SSH-2.0-OpenSSH_9.2\r\n": ("RemoteProtocolError", b""),
 }
 

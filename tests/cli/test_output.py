@@ -113,7 +113,12 @@ def test_pipe_is_written_to(tmp_path):
     pipe = str(tmp_path / "pipe")
     os.mkfifo(pipe)
     received = []
-    reader = threading.Thread(target=lambda: received.append(open(pipe, "rb").read()))  # noqa: SIM115
+
+    def read():
+        with open(pipe, "rb") as file:
+            received.append(file.read())
+
+    reader = threading.Thread(target=read)
     reader.start()
     with opened(pipe) as write:
         write(b"hello")

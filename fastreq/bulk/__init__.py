@@ -1,0 +1,1 @@
+"""Many requests, and large ones: `Client.map` and `Client.download`."""

@@ -1,0 +1,69 @@
+"""How far a bulk job has come, for whoever wants to show it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
+
+INTERVAL = 1.0
+"""Seconds between two lines at the least."""
+
+
+class Progress(NamedTuple):
+    """How far a job has come."""
+
+    done: int  # requests, of `map`; bytes, of `download`
+    failed: int
+    total: int | None  # where it is known
+    bytes: int  # of the bodies
+    elapsed: float  # seconds
+
+    @property
+    def rate(self) -> float:
+        """`done` per second."""
+        return self.done / self.elapsed if self.elapsed else 0.0
+
+
+class Done(Protocol):
+    """What is counted."""
+
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def response(self) -> Any: ...
+
+
+class Meter:
+    """Counts results, and tells: each to a function, or now and then in a line on stderr."""
+
+    def __init__(self, show: bool | Callable[[Progress], None], total: int | None) -> None:
+        self._tell = show if callable(show) else None
+        self._total = total
+        self._done = self._failed = self._bytes = 0
+        self._started = self._shown = monotonic()
+
+    def count(self, result: Done | None) -> None:
+        """Count a result; None is the end."""
+        if result is not None:
+            self._done += 1
+            self._failed += not result.ok
+            if result.response is not None:
+                self._bytes += len(result.response.body)
+        now = monotonic()
+        state = Progress(self._done, self._failed, self._total, self._bytes, now - self._started)
+        if self._tell is not None:
+            self._tell(state)
+        elif result is None or now - self._shown >= INTERVAL:
+            self._shown = now
+            print(line(state), file=sys.stderr)
+
+
+def line(state: Progress) -> str:
+    """One line that says how far it is."""
+    of = f" of {state.total:,}" if state.total is not None else ""
+    return (
+        f"{state.done:,}{of} done, {state.failed:,} failed, {state.rate:,.0f}/s, "
+        f"{state.bytes / 1e6:,.1f} MB, {state.elapsed:.0f} s"
+    )
