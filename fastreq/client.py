@@ -26,7 +26,7 @@ from fastreq.eventsource import follow_events
 from fastreq.headers import Headers, HeaderTypes
 from fastreq.http1.request import check_method
 from fastreq.messages import BodyTypes, Request, Response
-from fastreq.options import UNSET, Limits, Timeout, Unset, unknown_keyword
+from fastreq.options import UNSET, Limits, Timeout, Unset, check_count, unknown_keyword
 from fastreq.pacing import Pacing
 from fastreq.policies.auth import AuthTypes, to_auth
 from fastreq.policies.cookies import Cookies, CookieTypes, cookie_header
@@ -80,6 +80,8 @@ class Client:
             Cookie and Proxy-Authorization.
         allow: "public", or what says of an address whether it may be connected to.
         policy: how hosts are treated: all, or by origin.
+        max_in_flight: bytes of all bodies that are being buffered at once; over them, connections
+            wait, but for the oldest, and what one read brings.
         hooks: what is told as requests advance.
         transport: what stands in for pool and wire.
 
@@ -109,6 +111,7 @@ class Client:
         sensitive_headers: Iterable[str] = DEFAULT_SENSITIVE,
         allow: Callable[[Address], bool] | Literal["public"] | None = None,
         policy: Policy | Mapping[str, Policy] | None = None,
+        max_in_flight: int | None = None,
         hooks: Hooks | None = None,
         transport: Transport | None = None,
         **unknown: Any,
@@ -140,6 +143,9 @@ class Client:
             transport=transport,
         )
         self._allowed = guard(allow)
+        self._max_in_flight = check_count("max_in_flight", max_in_flight)
+        check_count("max_body", max_body)
+        check_count("max_redirects", max_redirects, least=0)
         self._engine: Engine | None = None  # what is bound to the loop it was used on last
 
     def __repr__(self) -> str:
@@ -415,8 +421,7 @@ class Client:
             TypeError: `requests` is no iterable, or an option is unknown.
             ValueError: `concurrency` is not a whole number from 1.
         """
-        if not isinstance(concurrency, int) or concurrency < 1:
-            raise ValueError(f"concurrency={concurrency!r}: expected a whole number from 1")
+        check_count("concurrency", concurrency, optional=False)
         check_options(options)
 
         def build(given: URLTypes | Request) -> Request:
@@ -452,6 +457,7 @@ class Client:
             hooks=policies.hooks,
             allowed=self._allowed,
             max_connections=policies.pacing.max_connections if policies.pacing else None,
+            max_in_flight=self._max_in_flight,
         )
         return self._engine
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 
+from fastreq.ceiling import Ceiling
 from fastreq.connect import Connector, Progress, Route
 from fastreq.deadline import NEVER, Deadlines, blocked
 from fastreq.errors import (
@@ -58,6 +59,7 @@ class Engine:
         hooks: Hooks | None = None,
         allowed: Callable[[str], bool] | None = None,
         max_connections: Callable[[str], int | None] | None = None,
+        max_in_flight: int | None = None,
     ) -> None:
         self.loop = loop
         self.limits = limits
@@ -65,6 +67,7 @@ class Engine:
         self.pool: Pool[HTTPProtocol] = Pool(loop, limits, self.deadlines, max_connections)
         self.is_closed = False
         self._hooks = hooks
+        self._ceiling = Ceiling(max_in_flight) if max_in_flight is not None else None
         self._connector = Connector(Resolver(), self._make_protocol, allowed)
         self._connections: set[HTTPProtocol] = set()
         self._until_loop_ends = self._close_with_loop()
@@ -157,6 +160,7 @@ class Engine:
             raise _connect_timeout(route, progress, now, due, total).at(progress.phase) from exc
         self._refuse_if_closed(connection)
         connection.name = str(route)
+        connection.ceiling = self._ceiling
         connection.opened = (progress.dns, progress.connect, progress.tls)
         connection.remote_address = progress.remote_address
         connection.keepalive_expiry = (

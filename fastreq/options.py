@@ -65,13 +65,19 @@ def _check_seconds(owner: str, name: str, value: object, *, zero: bool) -> None:
         raise ValueError(f"{owner}({name}={value!r}): expected {wanted}, or None for no limit")
 
 
-def _check_count(owner: str, name: str, value: object, *, least: int) -> None:
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(
-            f"{owner}({name}={value!r}): expected a whole number from {least}, or None for no limit"
-        )
+def check_count(
+    name: str, value: int | None, *, least: int = 1, optional: bool = True
+) -> int | None:
+    """Check an option that counts something.
+
+    Raises:
+        ValueError: it is no whole number, or too small.
+    """
+    right = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    if right or (optional and value is None):
+        return value
+    none = ", or None for no limit" if optional else ""
+    raise ValueError(f"{name}={value!r}: expected a whole number from {least}{none}")
 
 
 class _Default(float):
@@ -143,8 +149,8 @@ class Limits:
     max_age: float | None = 3600
 
     def __post_init__(self) -> None:
-        _check_count("Limits", "max_connections", self.max_connections, least=1)
-        _check_count("Limits", "max_per_host", self.max_per_host, least=1)
-        _check_count("Limits", "max_keepalive", self.max_keepalive, least=0)
+        check_count("Limits(...) max_connections", self.max_connections, least=1)
+        check_count("Limits(...) max_per_host", self.max_per_host, least=1)
+        check_count("Limits(...) max_keepalive", self.max_keepalive, least=0)
         _check_seconds("Limits", "keepalive_expiry", self.keepalive_expiry, zero=True)
         _check_seconds("Limits", "max_age", self.max_age, zero=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol, cast
 
+from fastreq.ceiling import Ceiling
 from fastreq.deadline import NEVER, Deadlines
 from fastreq.errors import (
     FastreqError,
@@ -72,6 +73,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self.idle_until = NEVER
         self.retire_at = NEVER
         self.keepalive_expiry = NEVER
+        self.ceiling: Ceiling | None = None  # over what is being buffered
         self._loop = loop
         self._buffer = buffer  # shared: whatever is in it must be taken before we return
         self._window = buffer  # where the next bytes go: the buffer, or the place of a body
@@ -153,6 +155,20 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         if self._read_paused and body.size <= LOW_WATER:
             self._read_paused = False
             self.transport.resume_reading()
+
+    def hold(self) -> None:
+        """Read no more for now, as too much is being buffered; the peer is not to blame."""
+        self._read_paused = True
+        self._silent_since = NEVER
+        self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._read_paused = False
+        self._silent_since = monotonic()
+        self._deadlines.moved_up(self._silent_since)
+        self.due = self._silent_since
+        self.transport.resume_reading()
 
     def is_usable(self, now: float) -> bool:
         """Whether an idle connection can carry another exchange."""
@@ -249,6 +265,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """End the lease: the connection goes back to be used again, or is closed."""
         self._exchange = exchange.connection = None
         self._silent_since = NEVER
+        if self.ceiling is not None:
+            self.ceiling.ended(self)
         if reusable:
             self._rest(exchange)
         else:
@@ -307,6 +325,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         elif self._exchange is not None:  # the window is the place of its body
             self._silent_since = monotonic()
             self._exchange.filled(nbytes)
+            if self.ceiling is not None:
+                self.ceiling.grew(self, self._exchange.body.size)
             self._window = self._exchange.window() or self._buffer
 
     def data_received(self, view: memoryview) -> None:
@@ -361,6 +381,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """There is more to come: choose where it goes, and when."""
         if not exchange.streams:
             self._window = exchange.window() or self._buffer
+            if self.ceiling is not None:
+                self.ceiling.grew(self, exchange.body.size)
             if exchange.sent:
                 return
         elif cast(StreamedBody, exchange.body).size > HIGH_WATER and not self._read_paused:

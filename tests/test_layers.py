@@ -21,7 +21,7 @@ ROWS = """
     engine pacing routing
     connect pool bulk
     protocol
-    exchange
+    exchange ceiling
     http1 policies trace
     messages
     content tls

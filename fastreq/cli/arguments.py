@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import Any, NoReturn
 
 from fastreq.cli.exits import USAGE
@@ -53,6 +54,19 @@ def field(text: str) -> tuple[str, str]:
     if not colon:
         raise argparse.ArgumentTypeError(f"{text!r} is no field; write 'Name: value'")
     return name.strip(), value.strip()
+
+
+def content(text: str) -> bytes:
+    """The bytes of an argument, of the file that it names as `@FILE`, or of stdin, as `@-`."""
+    if not text.startswith("@"):
+        return os.fsencode(text)
+    if text == "@-":
+        return sys.stdin.buffer.read()
+    try:
+        with open(text[1:], "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"cannot read {text[1:]!r}: {exc.strerror}") from exc
 
 
 def existing(text: str) -> str:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
-import sys
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import NoReturn
 
 import fastreq
-from fastreq import Client, Request, Response, Timeout
-from fastreq.cli import arguments, exits
+from fastreq import Client, Request, Timeout
+from fastreq.cli import arguments, exits, verbose
 from fastreq.cli.output import opened
-from fastreq.http1.request import encode_head
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.field, action="append", default=[], help="may be repeated",
     )  # fmt: skip
     body = parser.add_mutually_exclusive_group()
-    body.add_argument("-d", "--data", help="a form as the body, or @FILE, or @- for stdin")
-    body.add_argument("--json", metavar="DATA", help="JSON as the body, likewise")
+    body.add_argument(
+        "-d", "--data", type=arguments.content, help="a form as the body, or @FILE, or @- for stdin"
+    )
+    body.add_argument(
+        "--json", metavar="DATA", type=arguments.content, help="JSON as the body, likewise"
+    )
     add("-m", "--timeout", metavar="SECONDS", type=arguments.seconds, help="for all of it")
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument("-k", "--insecure", action="store_true", help="accept any certificate")
@@ -57,22 +57,18 @@ async def fetch(options: argparse.Namespace) -> int:
         timeout=_timeout(options.timeout),
         verify=False if options.insecure else options.cacert or True,
         follow_redirects=not options.no_follow,
+        hooks=verbose.showing() if options.verbose else None,
     ) as client:
         request = _request(client, options)
-        show = _show if options.verbose else _keep_silent
         with opened(options.output) as write:
-            show(">", encode_head(request))
             async with aclosing(await client.send(request, stream=True)) as response:
-                _show_heads(response, show)
                 if options.fail:
                     response.raise_for_status()
                 async for piece in response.iter_bytes():
                     write(piece)
-            show("*", _course(response))
+            if options.verbose:
+                verbose.show_times(response)
     return exits.OK
-
-
-# ---- the request
 
 
 def _timeout(seconds: float | None) -> Timeout:
@@ -86,57 +82,13 @@ def _request(client: Client, options: argparse.Namespace) -> Request:
     headers, body = [], None
     if options.data is not None:
         headers = [("Content-Type", "application/x-www-form-urlencoded")]
-        body = _content(options.data)
+        body = options.data
     elif options.json is not None:
         headers = [("Content-Type", "application/json"), ("Accept", "application/json")]
-        body = _content(options.json)
+        body = options.json
     method = options.method or ("GET" if body is None else "POST")
     own = {name.lower() for name, _ in options.headers}
     headers = [(name, value) for name, value in headers if name.lower() not in own]
     return client.build_request(
         method, options.url, headers=[*headers, *options.headers], content=body
     )
-
-
-def _content(data: str) -> bytes:
-    """The bytes of an argument, of the file that it names as `@FILE`, or of stdin, as `@-`."""
-    if not data.startswith("@"):
-        return os.fsencode(data)
-    if data == "@-":
-        return sys.stdin.buffer.read()
-    with open(data[1:], "rb") as file:
-        return file.read()
-
-
-# ---- what -v shows
-
-Show = Callable[[str, bytes], None]
-
-
-def _show(mark: str, block: bytes) -> None:
-    """Show lines on stderr, and nothing in them that a terminal would obey."""
-    text = block.removesuffix(b"\r\n").decode("ascii", "backslashreplace")
-    for line in text.split("\r\n"):
-        print(f"{mark} {line}".rstrip(), file=sys.stderr)
-
-
-def _keep_silent(mark: str, block: bytes) -> None: ...
-
-
-def _show_heads(response: Response, show: Show) -> None:
-    """The responses, and the requests that followed redirects; the first was shown before."""
-    for number, one in enumerate([*response.history, response]):
-        if number:
-            show(">", encode_head(one.request))
-        status = f"{one.http_version} {one.status} {one.status_message}".rstrip().encode("latin-1")
-        fields = b"".join(b"%b: %b\r\n" % field for field in one.headers.raw)
-        show("<", b"%b\r\n%b\r\n" % (status, fields))
-
-
-def _course(response: Response) -> bytes:
-    """Where it came from, and how long each phase took."""
-    peer = response.remote_address
-    peer = peer if isinstance(peer, str) else "{} port {}".format(*peer)
-    phases = ((name, value) for name, value in response.timings._asdict().items() if value)
-    times = ", ".join(f"{name} {value * 1000:.1f} ms" for name, value in phases)
-    return f"{peer}: {times}".encode("utf-8", "surrogateescape")

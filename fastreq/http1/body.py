@@ -25,11 +25,11 @@ class WholeBody:
     out its buffer as `bytes` without a copy (benchmark: 10 MiB).
     """
 
-    __slots__ = ("_announced", "_filled", "_limit", "_pieces", "_segment", "_size", "_view")
+    __slots__ = ("_announced", "_filled", "_limit", "_pieces", "_segment", "_view", "size")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._size = 0  # bytes that have come
+        self.size = 0  # bytes that have come
         self._announced = 0  # bytes that will have come in the end, where that is known
         self._pieces: list[bytes] = []
         self._segment: io.BytesIO | None = None  # what follows the pieces
@@ -55,8 +55,8 @@ class WholeBody:
             BodyTooLarge: the body has grown over the limit.
         """
         if self._segment is None:
-            self._size += len(piece)
-            if self._limit is not None and self._size > self._limit:
+            self.size += len(piece)
+            if self._limit is not None and self.size > self._limit:
                 raise BodyTooLarge(too_large(self._limit))
             self._pieces.append(bytes(piece))
             return
@@ -68,20 +68,20 @@ class WholeBody:
 
     def window(self) -> memoryview | None:
         """Where the next bytes of the body may be received; then `filled()` says how many."""
-        in_place = self._announced - self._size - DIRECT
+        in_place = self._announced - self.size - DIRECT
         if self._segment is None or in_place < SMALLEST:
             return None
         return self._view[self._filled : self._filled + in_place]
 
     def filled(self, count: int) -> None:
         """So many bytes have been put where they belong."""
-        self._size += count
+        self.size += count
         self._filled += count
         if self._filled == len(self._view):
             self._close_segment()
 
     def _open_segment(self) -> None:
-        self._segment = io.BytesIO(bytes(min(self._announced - self._size, SEGMENT)))
+        self._segment = io.BytesIO(bytes(min(self._announced - self.size, SEGMENT)))
         self._view = self._segment.getbuffer()
         self._filled = 0
 
@@ -90,7 +90,7 @@ class WholeBody:
             self._view = memoryview(b"")  # or the BytesIO would have to copy
             self._pieces.append(self._segment.getvalue())
             self._segment = None
-            if self._size < self._announced:
+            if self.size < self._announced:
                 self._open_segment()
 
     def value(self) -> bytes:

@@ -107,8 +107,8 @@ class CookieStore:
         """The cookie to keep, or None; the steps are those of section 5.7."""
         host, over_tls = host_of(url), url.scheme.startswith("https")
         domain, host_only = said.domain or host, not said.domain
-        # Steps 8 to 10. An address or a socket has no subdomains.
-        if domain != host and not (_has_parents(url) and host.endswith(f".{domain}")):
+        # Steps 8 to 10. An address or a socket has no domain above it.
+        if domain != host and not host.endswith(f".{domain}"):
             return None
         if not host_only and (not _has_parents(url) or self.is_public_suffix(domain)):
             if domain != host:

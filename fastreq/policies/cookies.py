@@ -207,10 +207,8 @@ class Cookies(MutableMapping[str, str]):
             OSError: the file cannot be read.
             ValueError: a line of it is no cookie; then none of them is added.
         """
-        now = self._store.clock()
         for cookie in read_cookie_file(path):
-            legal = cookie.host_only or not self._store.is_public_suffix(cookie.domain)
-            if legal and cookie.expires > now:
+            if cookie.host_only or not self._store.is_public_suffix(cookie.domain):
                 self._store.put(cookie)
         self._store.trim()
 

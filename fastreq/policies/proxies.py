@@ -1,8 +1,8 @@
 """Which proxy a request goes through: the one that was given, or the one the environment names.
 
-`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean what they mean to curl, in lower case or
-upper, and lower case counts more. `HTTP_PROXY` is not looked at in a CGI script, where anybody can
-set it by sending a field `Proxy` (CVE-2016-5386); `http_proxy` nobody can.
+`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean what they mean to curl, in lower case
+or upper, and lower case counts more. `HTTP_PROXY` is not looked at in a CGI script, where anybody
+can set it by sending a field `Proxy` (CVE-2016-5386); `http_proxy` nobody can.
 
 `NO_PROXY` is a list of what goes past the proxy, with commas or blanks between. Its entries are
 read as Go reads them, and no name is looked up:
@@ -92,7 +92,7 @@ class Proxy:
         except InvalidURL as exc:
             raise InvalidURL(f"this is not the URL of a proxy: {exc}") from exc
         if url.target != b"/" or url.fragment:
-            raise InvalidURL(f"{url.origin}: nothing follows the host and port of a proxy")
+            raise InvalidURL(f"{scheme}://{url.host}: nothing follows host and port of a proxy")
         if not url.userinfo:
             return cls(scheme, url.host, port)
         user, _, password = url.userinfo.partition(":")

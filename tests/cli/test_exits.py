@@ -22,6 +22,7 @@ USAGE = [
     ["-k", "--cacert", __file__],
     ["--cacert", "/no/such/file"],
     ["-d", "a", "--json", "b"],
+    ["-d", "@/no/such/file"],
     ["http://127.0.0.1:1"],  # a second URL
 ]
 

@@ -121,7 +121,8 @@ def test_verbose(cli, server):
         "< HTTP/1.1 200 OK",
     ]
     assert "< Content-Length: 5" in lines
-    assert lines[-1].startswith("* 127.0.0.1 port ")
+    assert 1 == sum(line.startswith("* connected to 127.0.0.1 port ") for line in lines)
+    assert lines[-1].startswith("* ")
     assert lines[-1].endswith(" ms")
 
 

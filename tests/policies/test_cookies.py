@@ -139,6 +139,14 @@ def test_80_a_socket_is_a_host_of_its_own(jar):
     assert "d=4" == sent(jar, "http://localhost/")
 
 
+def test_80_an_address_has_no_domain_above_it(jar):
+    """Whoever says so: here the user."""
+    jar.set("a", "b", domain=".0.0.1")
+    jar.set("c", "d", domain="127.0.0.1")
+
+    assert "c=d" == sent(jar, "http://127.0.0.1/")
+
+
 def test_80_one_name_for_the_host_and_its_domain(jar):
     """They are two cookies, as they have different scopes."""
     received(jar, "http://e.example.com/", "a=host", "a=domain; Domain=e.example.com")
@@ -454,9 +462,9 @@ def test_87_one_field_is_one_cookie(jar):
 
 def test_88_longer_paths_first_then_older(jar):
     received(jar, "http://h.example/", "a=1", "b=2; Path=/x/y", "c=3; Path=/x", "d=4; Path=/x/y")
-    received(jar, "http://h.example/", "a=5")  # keeps its age
+    received(jar, "http://h.example/", "e=5", "c=6; Path=/x", "a=7")  # which keep their age
 
-    assert "b=2; d=4; c=3; a=5" == sent(jar, "http://h.example/x/y/z")
+    assert "b=2; d=4; c=6; a=7; e=5" == sent(jar, "http://h.example/x/y/z")
 
 
 def test_88_the_order_is_that_of_all_domains(jar):
