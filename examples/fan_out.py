@@ -1,6 +1,6 @@
 """A hundred requests at once, over a few connections.
 
-python examples/fan_out.py [BASE_URL]
+Run `python examples/fan_out.py [BASE_URL]`; by default it starts a server of its own.
 """
 
 import asyncio

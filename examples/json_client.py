@@ -1,6 +1,6 @@
 """A service with one client that all of its parts share.
 
-python examples/json_client.py [BASE_URL]
+Run `python examples/json_client.py [BASE_URL]`; by default it starts a server of its own.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """asyncio's own event loop, and a client that outlives each run of it.
 
-python examples/plain_asyncio.py [BASE_URL]
+Run `python examples/plain_asyncio.py [BASE_URL]`; by default it starts a server of its own.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What can go wrong, and how to tell one from the other.
 
-python examples/timeouts_and_errors.py [BASE_URL]
+Run `python examples/timeouts_and_errors.py [BASE_URL]`; by default it starts a server of its own.
 """
 
 import sys

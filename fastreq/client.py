@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from fastreq.bulk.crew import Crew, Results
+from fastreq.bulk.download import Download, as_callback
 from fastreq.bulk.progress import Meter, Progress
 from fastreq.call import Call, Exchanging, Policies, SendOptions, Transport
 from fastreq.content.decode import accept_encoding
@@ -73,7 +75,9 @@ class Client:
         verify: True: certifi's authorities; "system": those of the operating system; a path: a
             file or folder of authorities; False: nobody is verified; or an `ssl.SSLContext`.
         cert: a client certificate: a path, (certificate, key), or (certificate, key, password).
-        proxy: the URL of a proxy for every request.
+        proxy: the URL of a proxy for every request: http://user:password@host:port, or https,
+            socks5 (names are looked up here), socks5h (by the proxy). None: what HTTP_PROXY,
+            HTTPS_PROXY, ALL_PROXY and NO_PROXY say in the environment when the client is made.
         trust_env: whether proxies and authorities from the environment count.
         max_body: bytes that a buffered body may have, as sent and decoded; streams have no limit.
         sensitive_headers: fields that no redirect takes to another origin, beside Authorization,
@@ -105,7 +109,7 @@ class Client:
         max_redirects: int = 10,
         verify: Any = True,
         cert: Any = None,
-        proxy: str | None = None,
+        proxy: URLTypes | None = None,
         trust_env: bool = True,
         max_body: int | None = 256 * 2**20,
         sensitive_headers: Iterable[str] = DEFAULT_SENSITIVE,
@@ -133,7 +137,7 @@ class Client:
             Timeout.of(timeout), follow_redirects, _retry(retry), to_auth(auth)
         )
         self._policies = Policies(
-            routes=Routes(verify, cert, trust_env),
+            routes=Routes(verify, cert, trust_env, proxy),
             cookies=self.cookies,
             pacing=Pacing(policy) if policy is not None else None,
             max_redirects=max_redirects,
@@ -432,6 +436,44 @@ class Client:
 
         crew = Crew(requests, build, send, concurrency, ordered)
         return Results(crew, Meter(progress, total) if progress else None)
+
+    async def download(
+        self,
+        url: URLTypes,
+        path: str | os.PathLike[str],
+        *,
+        resume: bool = True,
+        checksum: str | None = None,
+        progress: bool | Callable[[Progress], None] = False,
+        **options: Any,
+    ) -> Response:
+        """Save what a URL gives in a file, which appears under its name only once it is complete.
+
+        What has come is kept in `path`.part when it breaks off, or is cancelled; the next download
+        goes on from there, if the server still has the same file (`Range` and `If-Range`).
+
+        Args:
+            url: what to get.
+            path: where to put it.
+            resume: go on with an earlier download; False begins anew.
+            checksum: what it has to hash to, as in "sha256:9f86d0...".
+            progress: True: a line on stderr; or a function, called as bytes come.
+            options: as of `request()`.
+
+        Raises:
+            HTTPStatusError: the server does not give it.
+            TransportError: it does not come; what came is kept for the next time.
+            DecodingError: it is not what the checksum says; nothing is kept.
+            OSError: it cannot be written.
+            ValueError: the checksum is none.
+        """
+        headers = Headers(options.pop("headers", None))
+
+        def open_url(fields: dict[str, str]) -> AbstractAsyncContextManager[Response]:
+            return self.stream("GET", url, headers=headers.merged(fields), **options)
+
+        job = Download(open_url, os.fsdecode(path), checksum, as_callback(progress))
+        return await job.run(resume)
 
     # ---- the client itself
 

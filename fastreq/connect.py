@@ -1,4 +1,4 @@
-"""Routes to connections: DNS, the race of addresses, TLS."""
+"""Routes to connections: DNS, the race of addresses, proxies, TLS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from fastreq import tls
 from fastreq.errors import BlockedAddress, ConnectError, TLSError
+from fastreq.policies.proxies import Proxy
 from fastreq.resolve import Address
+from fastreq.tunnel import Tunnel
 
 STAGGER = 0.25
 """Seconds between two attempts (RFC 8305, section 5, calls it Connection Attempt Delay)."""
@@ -25,6 +27,7 @@ HANDSHAKE_SECONDS = 86400.0  # how long is `Timeout(connect=)`'s to say; the loo
 SHUTDOWN_SECONDS = 0.1  # uvloop's default has it read an unwanted body for 30
 
 MAX_SHOWN = 4  # addresses in an error text
+MAX_TARGETS = 4  # addresses of one name that a proxy is asked to connect to
 
 
 class Route(NamedTuple):
@@ -36,27 +39,39 @@ class Route(NamedTuple):
     socket_path: str | None = None  # of a Unix domain socket
     tls: ssl.SSLContext | None = None  # None: plain
     server_hostname: str | None = None  # as `tls.server_name()` makes it; None: plain
+    proxy: Proxy | None = None  # it leads to this proxy itself, which is sent requests for others
+    via: Route | None = None  # it leads through a tunnel, and this is the way to the proxy
 
     def __str__(self) -> str:
-        """The origin, as error texts and statistics name it."""
+        """The origin, as statistics name it; or the proxy, where it is that which answers."""
+        if self.proxy is not None:
+            return f"proxy {self.proxy}"
         if self.socket_path is not None:
             return f"{self.scheme}://{self.socket_path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = {"http": 80, "https": 443}[self.scheme] == self.port
         return f"{self.scheme}://{host}" if default else f"{self.scheme}://{host}:{self.port}"
 
+    @property
+    def in_full(self) -> str:
+        """Where it leads, and through what, as error texts name it."""
+        return str(self) if self.via is None else f"{self} through {self.via}"
+
 
 class Progress:
     """How far a connection has come, so that whoever runs out of time can say where."""
 
     def __init__(self) -> None:
-        self.phase = ""  # "dns", "connect", "tls"; stays when all is done
-        # Seconds that each phase took, up to its failure if it failed.
+        self.phase = ""  # "dns", "connect", "proxy", "tls"; stays when all is done
+        # Seconds that each phase took, up to its failure if it failed. With a proxy on the way
+        # there are two of some, which count together.
         self.dns = 0.0
         self.connect = 0.0
+        self.proxy = 0.0
         self.tls = 0.0
         self.addresses: list[str] = []  # what the name was found to mean
-        self.remote_address: tuple[str, int] | str | None = None  # str: of a Unix domain socket
+        # Of the proxy, if there is one on the way. A str is the path of a Unix domain socket.
+        self.remote_address: tuple[str, int] | str | None = None
 
     def __repr__(self) -> str:
         return f"<Progress {self.phase} {self.remote_address}>"
@@ -69,7 +84,7 @@ class Progress:
         try:
             yield
         finally:
-            setattr(self, phase, perf_counter() - started)
+            setattr(self, phase, getattr(self, phase) + perf_counter() - started)
 
 
 class Connection(Protocol):
@@ -113,9 +128,12 @@ class Connector(Generic[P]):
         Raises:
             DNSError: the name has no address.
             ConnectError: no address could be reached.
+            ProxyError: the proxy refuses, or does not speak as a proxy does.
             TLSError: the handshake failed, or the certificate is not trusted.
         """
-        if route.socket_path is not None:
+        if route.via is not None:
+            protocol = await self._through(route, route.via, progress)
+        elif route.socket_path is not None:
             self._checked(route, [route.socket_path])
             with progress.during("connect"):
                 protocol = await self._dial_socket(route.socket_path, route)
@@ -131,18 +149,52 @@ class Connector(Generic[P]):
                 await _secure(protocol, route, route.tls)
         return protocol
 
+    async def _through(self, route: Route, via: Route, progress: Progress) -> P:
+        """Have a proxy lead on, and put a protocol of ours where the tunnel begins."""
+        assert via.proxy is not None
+        if via.proxy.resolves:
+            self.refuse_unseen(route.host, via.proxy)
+            targets = [route.host]
+        else:
+            targets = await self._addresses(route, progress)
+        failures: list[ConnectError] = []
+        for target in targets[:MAX_TARGETS]:
+            tunnel = await Connector(self._resolver, Tunnel).connect(via, progress)
+            try:
+                with progress.during("proxy"):
+                    await tunnel.lead_to(target, route.port, via.proxy)
+            except ConnectError as exc:
+                failures.append(exc)  # another address may do
+            else:
+                protocol: P = self._factory()
+                tunnel.hand_over(protocol)
+                return protocol
+        raise failures[-1]
+
+    def refuse_unseen(self, host: str, proxy: Proxy) -> None:
+        """Refuse what cannot be checked, a name that a proxy looks up; check what is no name.
+
+        Raises:
+            BlockedAddress: `host` is either a name or no address that may be dialled.
+        """
+        if self._allowed is not None and not (_is_ip(host) and self._allowed(host)):
+            what = "an address" if _is_ip(host) else f"a name that {proxy} looks up, an address"
+            raise BlockedAddress(f"{host} is {what} which allow= does not let through")
+
     async def _addresses(self, route: Route, progress: Progress) -> list[str]:
         """The addresses to dial, in this order; whatever may not be dialled is taken out here."""
         if _is_ip(route.host):
             return self._checked(route, [route.host])
         with progress.during("dns"):
             found = await self._resolver.resolve(route.host, route.port)
-        progress.addresses = interleave(found)
-        return self._checked(route, progress.addresses)
+        addresses = interleave(found)
+        if route.proxy is None:
+            progress.addresses = addresses
+        return self._checked(route, addresses)
 
     def _checked(self, route: Route, addresses: list[str]) -> list[str]:
         """Those that may be dialled: checked here, after DNS, they are the very ones dialled."""
-        if self._allowed is None:
+        if self._allowed is None or route.proxy is not None:  # which is its operator's choice
             return addresses
         allowed = [address for address in addresses if self._allowed(address)]
         if not allowed:
@@ -258,10 +310,10 @@ async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -
             raise ConnectionAbortedError("the connection was closed")
     except ssl.SSLError as exc:
         plain.abort()
-        raise tls.explain(exc, str(route), route.port).at("tls") from exc
+        raise tls.explain(exc, route.in_full, route.port).at("tls") from exc
     except (OSError, ValueError) as exc:  # ValueError: OpenSSL does not take server_hostname
         plain.abort()
-        text = f"{route}: the TLS handshake was not finished: {_why(exc)}"
+        text = f"{route.in_full}: the TLS handshake was not finished: {_why(exc)}"
         raise TLSError(text).at("tls") from exc
     except BaseException:
         plain.abort()

@@ -25,6 +25,7 @@ from fastreq.http1.body import StreamedBody, WholeBody
 from fastreq.http1.request import encode_head, outgoing
 from fastreq.messages import Request
 from fastreq.options import Limits, Timeout
+from fastreq.policies.proxies import Proxy
 from fastreq.pool import Pool
 from fastreq.protocol import RECEIVE_SIZE, HTTPProtocol
 from fastreq.resolve import Resolver
@@ -90,7 +91,8 @@ class Engine:
         Raises:
             TransportError: it did not come.
         """
-        head = encode_head(request)
+        proxy = route.proxy
+        head = encode_head(request) if proxy is None else self._head_to(proxy, request)
         payload = outgoing(request, head)
         exchange = Exchange(
             request.method,
@@ -108,7 +110,7 @@ class Engine:
         if connection is None:
             connection = await self._lease(route, timeout, exchange)
         if self._hooks is not None and exchange.opened is None:
-            self._tell_reused(self._hooks, connection)
+            self._tell_reused(self._hooks, connection, str(route))
         try:
             await connection.carry(exchange, head, payload)
         except NetworkError:
@@ -120,6 +122,19 @@ class Engine:
         connection = await self._lease(route, timeout, again, fresh=True)
         await connection.carry(again, head, payload)
         return again
+
+    def _head_to(self, proxy: Proxy, request: Request) -> bytes:
+        """The head of a request that a proxy sends on (RFC 9112, section 3.2.2).
+
+        Who we are to the proxy is said here, and is no part of the request that others see.
+        """
+        url = request.url
+        self._connector.refuse_unseen(url.host, proxy)
+        who = proxy.authorization
+        # RFC 9110, section 9.3.8: whoever answers a TRACE sends back what it was sent.
+        if who and request.method != "TRACE" and "proxy-authorization" not in request.fields.names:
+            request = request.with_field("Proxy-Authorization", who)
+        return encode_head(request, b"http://" + url.host_field + url.target)
 
     async def _lease(
         self, route: Route, timeout: Timeout, exchange: Exchange, fresh: bool = False
@@ -159,9 +174,9 @@ class Engine:
             total = total_due < connect_due
             raise _connect_timeout(route, progress, now, due, total).at(progress.phase) from exc
         self._refuse_if_closed(connection)
-        connection.name = str(route)
+        connection.name = route.in_full
         connection.ceiling = self._ceiling
-        connection.opened = (progress.dns, progress.connect, progress.tls)
+        connection.opened = (progress.dns, progress.connect + progress.proxy, progress.tls)
         connection.remote_address = progress.remote_address
         connection.keepalive_expiry = (
             NEVER if self.limits.keepalive_expiry is None else self.limits.keepalive_expiry
@@ -170,11 +185,13 @@ class Engine:
         connection.when_lost(self._connections.discard)
         self.deadlines.watch(connection)
         if self._hooks is not None:
-            self._tell_opened(self._hooks, connection, progress)
+            self._tell_opened(self._hooks, connection, str(route), progress)
         return connection
 
-    def _tell_opened(self, hooks: Hooks, connection: HTTPProtocol, progress: Progress) -> None:
-        name, address = connection.name, connection.remote_address
+    def _tell_opened(
+        self, hooks: Hooks, connection: HTTPProtocol, name: str, progress: Progress
+    ) -> None:
+        address = connection.remote_address
         try:
             if hooks.dns is not None and progress.addresses:
                 hooks.dns(NameResolved(name, tuple(progress.addresses), progress.dns))
@@ -186,11 +203,10 @@ class Engine:
         if (closed := hooks.connection_closed) is not None:
             connection.when_lost(lambda _: closed(ConnectionClosed(name, address)))
 
-    def _tell_reused(self, hooks: Hooks, connection: HTTPProtocol) -> None:
+    def _tell_reused(self, hooks: Hooks, connection: HTTPProtocol, name: str) -> None:
         if hooks.connection_reused is not None:
             try:
-                event = ConnectionReused(connection.name, connection.remote_address)
-                hooks.connection_reused(event)
+                hooks.connection_reused(ConnectionReused(name, connection.remote_address))
             except BaseException:
                 connection.abort()
                 self.pool.give_back(connection, False)
@@ -270,10 +286,16 @@ def _connect_timeout(
     option, error = ("total", TotalTimeout) if total else ("connect", ConnectTimeout)
     now = monotonic()
     text = (
-        f"no connection to {route} after {now - since:.1f} s, in {_DOING[progress.phase]}; "
+        f"no connection to {route.in_full} after {now - since:.1f} s, in "
+        f"{_DOING[progress.phase]}; "
         f"Timeout({option}=...) moves it"
     )
     return error(text + blocked(now - due))
 
 
-_DOING = {"dns": "DNS", "connect": "the TCP handshake", "tls": "the TLS handshake"}
+_DOING = {
+    "dns": "DNS",
+    "connect": "the TCP handshake",
+    "proxy": "what the proxy does",
+    "tls": "the TLS handshake",
+}

@@ -48,7 +48,8 @@ class FastreqError(Exception):
 
     Attributes:
         request: the `Request` that failed, or None where there was none yet.
-        phase: where it failed: "pool", "dns", "connect", "tls", "write", "head", "body", or "".
+        phase: where it failed: "pool", "dns", "connect", "proxy", "tls", "write", "head", "body",
+            or "".
         elapsed: seconds since the request was started.
         attempts: how many times the request was tried.
     """
@@ -118,7 +119,7 @@ class PoolTimeout(TimeoutException):
 
 
 class ConnectTimeout(TimeoutException):
-    """DNS, TCP and TLS took too long together (`Timeout(connect=...)`)."""
+    """DNS, TCP, proxy and TLS took too long together (`Timeout(connect=...)`)."""
 
 
 class WriteTimeout(TimeoutException):
@@ -150,7 +151,11 @@ class IncompleteBody(RemoteProtocolError):
 
 
 class ProxyError(TransportError):
-    """The proxy refused, or did not speak as a proxy does."""
+    """The proxy refused, or did not speak as a proxy does; `status` is that of its answer, or 0."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.status = 0
 
 
 class HTTPStatusError(FastreqError):

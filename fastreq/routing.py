@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from fastreq.connect import Route
+from fastreq.policies.proxies import Proxies, Proxy
 from fastreq.tls import check, server_name, ssl_context
 from fastreq.url import URL
 
@@ -15,16 +17,29 @@ MAX_ROUTES = 4096
 class Routes:
     """The routes of a client."""
 
-    def __init__(self, verify: Any, cert: Any, trust_env: bool) -> None:
+    def __init__(self, verify: Any, cert: Any, trust_env: bool, proxy: object = None) -> None:
+        """Settle what all routes have in common; the environment is read here, and not again.
+
+        Raises:
+            InvalidURL, UnsupportedProtocol: `proxy` is none.
+            ValueError, OSError, ImportError: as `tls.check()`.
+        """
         check(verify, cert, trust_env)
         self._tls = (verify, cert, trust_env)
+        # Who is trusted is the same for proxies; who we are to origins is nothing to them.
+        self._tls_to_proxies = (verify, None, trust_env)
+        self._proxies = Proxies(proxy, os.environ if trust_env else None)
         self._known: dict[str, Route] = {}  # by origin
 
     def __repr__(self) -> str:
         return f"<Routes known={len(self._known)}>"
 
     def of(self, url: URL) -> Route:
-        """The route to the origin of a URL."""
+        """The route to the origin of a URL, or to the proxy that is sent the request for it.
+
+        Raises:
+            ProxyError: the environment names what is no proxy.
+        """
         route = self._known.get(url.origin)
         if route is None:
             if len(self._known) >= MAX_ROUTES:
@@ -34,6 +49,9 @@ class Routes:
 
     def _make(self, url: URL) -> Route:
         tls = url.scheme.startswith("https")
+        proxy = self._proxies.choose(url)
+        if proxy is not None and proxy.forwards and not tls:
+            return self._to_proxy(proxy)
         return Route(
             scheme=url.scheme,
             host=url.host,
@@ -41,4 +59,17 @@ class Routes:
             socket_path=url.socket_path,
             tls=ssl_context(*self._tls) if tls else None,
             server_hostname=server_name(url.host) if tls else None,
+            via=self._to_proxy(proxy) if proxy is not None else None,
+        )
+
+    def _to_proxy(self, proxy: Proxy) -> Route:
+        """The way to a proxy: its certificate has to be for its own name."""
+        tls = proxy.scheme == "https"
+        return Route(
+            scheme=proxy.scheme,
+            host=proxy.host,
+            port=proxy.port,
+            tls=ssl_context(*self._tls_to_proxies) if tls else None,
+            server_hostname=server_name(proxy.host) if tls else None,
+            proxy=proxy,
         )

@@ -56,8 +56,11 @@ class Tunnel(asyncio.Protocol):
         """
         try:
             await self._converse(conversation(proxy, host, port))
-        except BaseException:
+        except BaseException as exc:
             self.transport.abort()
+            if isinstance(exc, (ProxyError, ConnectError)):
+                exc.args = (f"proxy {proxy} {exc}",)
+                exc.phase = "proxy"
             raise
 
     def hand_over(self, protocol: Any) -> None:
@@ -78,7 +81,7 @@ class Tunnel(asyncio.Protocol):
             except StopIteration as end:
                 # What comes now could only be taken for what it is not (CVE-2023-40217).
                 if end.value:
-                    raise ProxyError(f"sent {quoted(end.value)} before anything was asked") from None
+                    raise ProxyError(f"sent {quoted(end.value)} unasked, in the tunnel") from None
                 if self._ended:
                     raise ProxyError("closed the tunnel as soon as it was open") from None
                 return
@@ -133,7 +136,7 @@ def connect(proxy: Proxy, host: str, port: int) -> Conversation:
     reader = ResponseReader("CONNECT", StreamedBody())
     reader.switches = True
     received = yield _connect_request(authority, proxy.authorization)
-    size = 0
+    size = used = 0
     while True:
         try:
             used = reader.receive(memoryview(received)[: MAX_HEAD - size])
@@ -147,7 +150,7 @@ def connect(proxy: Proxy, host: str, port: int) -> Conversation:
             raise ProxyError(f"answers CONNECT with a head of more than {MAX_HEAD:,} bytes")
         received = yield b""
     if not 200 <= reader.head.status < 300:
-        raise _refusal(reader.head, proxy)
+        raise _refusal(authority, reader.head, proxy)
     return received[used:]
 
 
@@ -164,10 +167,10 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _refusal(head: ResponseHead, proxy: Proxy) -> ProxyError:
+def _refusal(authority: str, head: ResponseHead, proxy: Proxy) -> ProxyError:
+    reason = quoted(head.reason.decode("latin-1"))
     error = ProxyError(
-        f"answered CONNECT with {head.status} {quoted(head.reason.decode('latin-1'))}"
-        f"{_hint(head.status, proxy)}"
+        f"answered CONNECT {authority} with {head.status} {reason}; {_hint(head.status, proxy)}"
     )
     error.status = head.status
     return error
@@ -175,14 +178,14 @@ def _refusal(head: ResponseHead, proxy: Proxy) -> ProxyError:
 
 def _hint(status: int, proxy: Proxy) -> str:
     if status == 407 and proxy.username is None:
-        return "; it wants to know who you are: give its URL as http://user:password@host:port"
+        return "it wants to know who you are: give its URL as http://user:password@host:port"
     if status == 407:
-        return "; it does not take this user name and password"
+        return "it does not take this user name and password"
     if status == 403:
-        return "; it lets nobody, or not you, go there"
+        return "it lets nobody, or not you, go there"
     if status in (502, 503, 504):
-        return "; it cannot get there"
-    return "; is it a proxy, and may it open tunnels?"
+        return "it cannot get there"
+    return "is it a proxy, and may it open tunnels?"
 
 
 # ---- SOCKS5
@@ -265,7 +268,7 @@ def _address(host: str) -> bytes:
         address = ipaddress.ip_address(host)
     except ValueError:
         name = host.encode("ascii")
-        if not 0 < len(name) <= MAX_SOCKS_TEXT:  # or its length would become another (CVE-2023-38545)
-            raise ProxyError(f"{quoted(host)} is longer than the {MAX_SOCKS_TEXT} bytes of SOCKS") from None
+        if len(name) > MAX_SOCKS_TEXT:  # curl once made another request of it (CVE-2023-38545)
+            raise ProxyError(f"takes names of at most {MAX_SOCKS_TEXT} bytes") from None
         return bytes([_NAME, len(name)]) + name
     return bytes([_IPV4 if address.version == 4 else _IPV6]) + address.packed

@@ -82,7 +82,7 @@ def nothing_left_behind() -> Iterator[None]:
     """
     sockets, threads = open_sockets(), set(threading.enumerate())
     yield
-    gc.collect()
+    collect()
     left = {
         "sockets": remaining(lambda: open_sockets() - sockets),
         "threads": remaining(lambda: set(threading.enumerate()) - threads),
@@ -91,7 +91,14 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """Take what is loaded so far out of the garbage collector's sight: it runs after each test."""
+    collect()
+
+
+def collect() -> None:
+    """Collect garbage, then put what is left out of the collector's sight.
+
+    Else it would look through all that pytest keeps, after each of ten thousand tests.
+    """
     gc.collect()
     gc.freeze()
 

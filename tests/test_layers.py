@@ -20,7 +20,7 @@ ROWS = """
     call eventsource
     engine pacing routing
     connect pool bulk
-    protocol
+    protocol tunnel
     exchange ceiling
     http1 policies trace
     messages

@@ -67,3 +67,11 @@ def line(state: Progress) -> str:
         f"{state.done:,}{of} done, {state.failed:,} failed, {state.rate:,.0f}/s, "
         f"{state.bytes / 1e6:,.1f} MB, {state.elapsed:.0f} s"
     )
+
+
+def show_bytes(state: Progress) -> None:
+    """A line on stderr that tells of a download, written over."""
+    of = f" of {state.total / 1e6:,.1f}" if state.total else ""
+    end = "\n" if state.done == state.total else "\r"
+    rate = state.rate / 1e6
+    print(f"{state.bytes / 1e6:,.1f}{of} MB, {rate:,.1f} MB/s", end=end, file=sys.stderr)

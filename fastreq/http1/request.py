@@ -16,7 +16,9 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%\[\]:-]*", re.ASCII)
 _EMPTY_LENGTH = frozenset({"POST", "PUT", "PATCH", "QUERY"})  # RFC 9110, section 8.6
 _NO_BODY = frozenset({"TRACE", "CONNECT"})  # sections 9.3.6 and 9.3.8
-_SPECIAL = frozenset({"host", "content-length", "transfer-encoding", "te", "expect"})
+_SPECIAL = frozenset(
+    {"host", "content-length", "transfer-encoding", "te", "expect", "proxy-authorization"}
+)
 
 
 _KNOWN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "QUERY", "TRACE"})
@@ -38,6 +40,8 @@ def check_method(method: str) -> str:
 def encode_head(request: Request, target: bytes | None = None) -> bytes:
     """The head of a request; `target` is sent in place of the URL's path, as to a proxy.
 
+    A Proxy-Authorization is for a proxy alone: without a `target` it is left out.
+
     Raises:
         LocalProtocolError: the fields contradict each other, or the body.
     """
@@ -45,7 +49,8 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
     if not body and _SPECIAL.isdisjoint(fields.names) and request.method not in _EMPTY_LENGTH:
         host, framing, block = url.host_field, b"", fields.block
     else:
-        host, framing, block = _host(request), _framing(request), _rest(fields)
+        to_proxy = target is not None
+        host, framing, block = _host(request), _framing(request), _rest(fields, to_proxy)
     method, target = request.method.encode("ascii"), target or url.target
     return b"".join(
         (method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", block, framing, b"\r\n")
@@ -91,11 +96,13 @@ def _framing(request: Request) -> bytes:
     return b""
 
 
-def _rest(fields: Headers) -> bytes:
+def _rest(fields: Headers, to_proxy: bool) -> bytes:
     """The other field lines."""
     rest = fields.copy()
     for name in ("host", "content-length", "transfer-encoding"):
         rest.pop(name, None)
+    if not to_proxy:  # RFC 9110, section 11.7.2
+        rest.pop("proxy-authorization", None)
     if "te" in rest:
         # RFC 9112, section 7.4: chunked is never named, and TE is listed in Connection.
         if "chunked" in rest["te"].lower():

@@ -17,6 +17,7 @@ from fastreq.errors import (
     FastreqError,
     IncompleteBody,
     NetworkError,
+    ProxyError,
     ReadTimeout,
     TLSError,
     WriteTimeout,
@@ -212,6 +213,8 @@ def _is_worth_it(retry: Retry, request: Request, error: FastreqError) -> bool:
         return False
     if isinstance(error, TLSError) and isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return False  # a certificate that was refused is refused again
+    if isinstance(error, ProxyError):  # nothing was sent here either
+        return error.status in retry.statuses or isinstance(error.__cause__, ConnectionError)
     if isinstance(error, (ConnectError, ConnectTimeout)):
         return True  # nothing was sent
     return isinstance(error, _PASSING) and _may(retry, request)

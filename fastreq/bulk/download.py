@@ -1,0 +1,266 @@
+"""`Client.download`: a URL into a file, whole or not at all, going on where it was broken off.
+
+What has come is in NAME.part, beside NAME.part.json that says what it is a part of. The name
+itself appears only once the file is complete, and has been checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from time import monotonic
+from typing import BinaryIO, Final, NamedTuple, TypeAlias
+
+from fastreq.bulk.progress import Progress, show_bytes
+from fastreq.errors import (
+    DecodingError,
+    IncompleteBody,
+    NetworkError,
+    RemoteProtocolError,
+    TimeoutException,
+    quoted,
+)
+from fastreq.messages import Response
+
+TRIES: Final = 5
+"""Times in a row that nothing comes before a download is given up."""
+
+READ: Final = 2**20  # bytes of a part that are hashed at a time
+
+_CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)")
+_CHECKSUM = re.compile(r"([a-z0-9_]+):([0-9A-Fa-f]+)")
+
+Open: TypeAlias = Callable[[dict[str, str]], AbstractAsyncContextManager[Response]]
+"""Opens the URL as a stream, with these fields."""
+
+
+class Range(NamedTuple):
+    """What a 206 has: bytes `first` to `last` of `total`, None where it does not say."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+def content_range(response: Response) -> Range | None:
+    """The Content-Range of a 206 (RFC 9110, section 14.4), or None where there is none to use."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if match is None or match[1] is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    total = None if match[3] == "*" else int(match[3])
+    return Range(first, last, total) if first <= last and (total is None or last < total) else None
+
+
+class Checksum:
+    """What a file has to hash to, as in "sha256:9f86d0...".
+
+    Raises:
+        ValueError: that is none, or one that is not known here.
+    """
+
+    def __init__(self, text: str) -> None:
+        match = _CHECKSUM.fullmatch(text)
+        if match is None or match[1] not in hashlib.algorithms_available:
+            raise ValueError(f"checksum={text!r}: expected a name and hex digits, as in 'sha256:…'")
+        self.name, self.digits = match[1], match[2].lower()
+
+    def check(self, path: str) -> None:
+        """Read a file, and see.
+
+        Raises:
+            DecodingError: it is another.
+        """
+        found = hashlib.new(self.name)
+        with open(path, "rb") as file:
+            while data := file.read(READ):
+                found.update(data)
+        if found.hexdigest() != self.digits:
+            raise DecodingError(
+                f"{path}: {self.name} is {found.hexdigest()}, expected {self.digits}; "
+                "the part was thrown away"
+            )
+
+
+class Part:
+    """NAME.part and NAME.part.json: what has come so far, and of what."""
+
+    def __init__(self, path: str) -> None:
+        self.path = f"{path}.part"
+        self._note = f"{path}.part.json"
+        self.validator = ""  # a strong ETag or a Last-Modified: what If-Range asks for
+        self.total: int | None = None  # bytes of the whole, where that is known
+
+    def load(self) -> None:
+        """Read the note of an earlier download; without one, its bytes belong to nothing."""
+        try:
+            with open(self._note, encoding="utf-8") as file:
+                note = json.load(file)
+            self.validator, self.total = str(note["validator"]), note["total"]
+        except (OSError, ValueError, KeyError, TypeError):
+            self.validator, self.total = "", None
+
+    @property
+    def size(self) -> int:
+        """Bytes that have come, and can be gone on from."""
+        if not self.validator:
+            return 0
+        try:
+            return os.path.getsize(self.path)
+        except OSError:
+            return 0
+
+    def begin(self, response: Response) -> BinaryIO:
+        """Begin anew with a response that has all of it."""
+        self.validator = _validator(response)
+        length = response.headers.get("Content-Length", "")
+        self.total = int(length) if length.isdigit() else None
+        with suppress(FileNotFoundError):
+            os.remove(self._note)
+        file = open(self.path, "wb")
+        if self.validator:
+            with open(self._note, "w", encoding="utf-8") as note:
+                json.dump({"validator": self.validator, "total": self.total}, note)
+        return file
+
+    def go_on(self) -> BinaryIO:
+        """Go on at the end of what has come."""
+        return open(self.path, "ab")
+
+    def finish(self, path: str) -> None:
+        """Give the file its name."""
+        with open(self.path, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(self.path, path)
+        with suppress(FileNotFoundError):
+            os.remove(self._note)
+
+    def throw_away(self) -> None:
+        """Begin at 0 next time."""
+        self.validator, self.total = "", None
+        for path in (self.path, self._note):
+            with suppress(FileNotFoundError):
+                os.remove(path)
+
+
+def _validator(response: Response) -> str:
+    """What tells whether the file is still the same (RFC 9110, section 13.1.5): no weak ETag."""
+    etag = response.headers.get("ETag", "")
+    if etag.startswith('"'):
+        return etag
+    return "" if etag else response.headers.get("Last-Modified", "")
+
+
+class Download:
+    """One download."""
+
+    def __init__(
+        self,
+        open_url: Open,
+        path: str,
+        checksum: str | None,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._open = open_url
+        self._path = path
+        self._part = Part(path)
+        self._checksum = Checksum(checksum) if checksum is not None else None
+        self._progress = progress
+        self._started = monotonic()
+
+    async def run(self, resume: bool) -> Response:
+        """Do it, going on after each break as long as more comes.
+
+        Raises:
+            HTTPStatusError: the server does not give it.
+            TransportError: it does not come; what came is kept for the next time.
+            DecodingError: it is not what the checksum says.
+        """
+        if resume:
+            self._part.load()
+        failures = 0
+        while True:
+            before = self._part.size
+            try:
+                response = await self._fetch()
+                break
+            except (NetworkError, IncompleteBody, TimeoutException):
+                failures = 0 if self._part.size > before else failures + 1
+                if failures == TRIES or not self._part.size:
+                    raise
+                await asyncio.sleep(0.1 * 2**failures)
+        await self._complete()
+        return response
+
+    async def _fetch(self) -> Response:
+        """One request: for all of it, or for the rest."""
+        size = self._part.size
+        fields = {"Accept-Encoding": "identity"}  # a range of what is coded is a range of nothing
+        if size:
+            fields |= {"Range": f"bytes={size}-", "If-Range": self._part.validator}
+        async with self._open(fields) as response:
+            if response.status == 416 and size and size == self._part.total:
+                return response  # all of it had come
+            if response.status == 416 and size:
+                self._part.throw_away()
+                raise IncompleteBody("what has come is longer than the file is now")
+            response.raise_for_status()
+            if response.status == 206:
+                self._check_range(response, size)
+            elif response.status != 200:
+                raise RemoteProtocolError(f"{response!r} is no file")
+            with (
+                self._part.go_on() if response.status == 206 else self._part.begin(response) as file
+            ):
+                await self._write(response, file)
+            return response
+
+    def _check_range(self, response: Response, size: int) -> None:
+        """See that it goes on where we are, in the very same file (RFC 9110, 15.3.7)."""
+        got = content_range(response)
+        same = _validator(response) in ("", self._part.validator)
+        total = self._part.total
+        if (
+            got is None
+            or not size
+            or got.first != size
+            or not same
+            or (total is not None and got.total not in (None, total))
+        ):
+            shown = quoted(response.headers.get("Content-Range", ""))
+            self._part.throw_away()
+            raise RemoteProtocolError(f"asked for what follows byte {size}, and got {shown}")
+        self._part.total = got.total if total is None else total
+
+    async def _write(self, response: Response, file: BinaryIO) -> None:
+        written = file.tell()
+        async for piece in response.iter_bytes():
+            file.write(piece)
+            written += len(piece)
+            if self._progress is not None:
+                elapsed = monotonic() - self._started
+                self._progress(Progress(written, 0, self._part.total, written, elapsed))
+
+    async def _complete(self) -> None:
+        """Check what has come, and give it its name."""
+        size, total = os.path.getsize(self._part.path), self._part.total
+        if total is not None and size != total:
+            self._part.throw_away()
+            raise IncompleteBody(f"{self._path}: {size} bytes came, of {total}")
+        if self._checksum is not None:
+            try:
+                await asyncio.to_thread(self._checksum.check, self._part.path)
+            except DecodingError:
+                self._part.throw_away()
+                raise
+        await asyncio.to_thread(self._part.finish, self._path)
+
+
+def as_callback(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None] | None:
+    """What `progress=` means."""
+    return progress if callable(progress) else show_bytes if progress else None
