@@ -102,10 +102,13 @@ class Engine:
             total_due=total_due,
             started=started,
         )
+        names = request.fields.names
+        if "connection" in names:
+            exchange.is_last = "close" in request.fields["connection"].lower()
         if payload:
-            exchange.expects = "expect" in request.fields.names
+            exchange.expects = "expect" in names
         elif exchange.streams:
-            exchange.switches = "upgrade" in request.fields.names
+            exchange.switches = "upgrade" in names
         connection = self.pool.take(route)
         if connection is None:
             connection = await self._lease(route, timeout, exchange)
@@ -120,7 +123,7 @@ class Engine:
             return exchange
         again = exchange.renewed()
         connection = await self._lease(route, timeout, again, fresh=True)
-        await connection.carry(again, head, payload)
+        await connection.carry(again, head, outgoing(request, head))
         return again
 
     def _head_to(self, proxy: Proxy, request: Request) -> bytes:

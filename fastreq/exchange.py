@@ -43,6 +43,7 @@ class Exchange(ResponseReader):
     written = False  # some of the request may have left
     sent = False  # all of it has
     expects = False  # the body waits for 100 (Continue)
+    is_last = False  # the request says that its connection closes after it (RFC 9112, 9.6)
     transport: asyncio.Transport | None = None  # of a connection that was switched
     received = b""  # on it, behind the head
     # The course of it, as monotonic() had it.
@@ -101,6 +102,7 @@ class Exchange(ResponseReader):
             started=self.started,
         )
         again.switches, again.expects, again.queued = self.switches, self.expects, self.queued
+        again.is_last = self.is_last
         return again
 
     def timings(self) -> Timings:

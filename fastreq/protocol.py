@@ -372,6 +372,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         return (
             exchange.sent
             and exchange.persistent
+            and not exchange.is_last
             and not self._write_paused
             and not self.is_closed
             and self._kept_seconds(exchange) > 0

@@ -33,7 +33,7 @@ ROW = {name: number for number, row in enumerate(ROWS.split("\n")) for name in r
 # The rest is plain code, and tested without a loop.
 WITH_ASYNCIO = set(
     """
-    cli testing cluster client call eventsource engine pacing connect pool bulk protocol
+    cli testing cluster client call eventsource engine pacing connect pool bulk protocol tunnel
     exchange resolve deadline loop
     """.split()
 )

@@ -108,11 +108,14 @@ class Part:
     @property
     def size(self) -> int:
         """Bytes that have come, and can be gone on from."""
-        if not self.validator:
-            return 0
+        return self.length if self.validator else 0
+
+    @property
+    def length(self) -> int:
+        """Bytes that have come."""
         try:
             return os.path.getsize(self.path)
-        except OSError:
+        except FileNotFoundError:
             return 0
 
     def begin(self, response: Response) -> BinaryIO:
@@ -122,7 +125,7 @@ class Part:
         self.total = int(length) if length.isdigit() else None
         with suppress(FileNotFoundError):
             os.remove(self._note)
-        file = open(self.path, "wb")
+        file = open(self.path, "wb")  # noqa: SIM115 (the caller closes it)
         if self.validator:
             with open(self._note, "w", encoding="utf-8") as note:
                 json.dump({"validator": self.validator, "total": self.total}, note)
@@ -248,7 +251,7 @@ class Download:
 
     async def _complete(self) -> None:
         """Check what has come, and give it its name."""
-        size, total = os.path.getsize(self._part.path), self._part.total
+        size, total = self._part.length, self._part.total
         if total is not None and size != total:
             self._part.throw_away()
             raise IncompleteBody(f"{self._path}: {size} bytes came, of {total}")

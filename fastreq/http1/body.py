@@ -94,8 +94,9 @@ class WholeBody:
                 self._open_segment()
 
     def value(self) -> bytes:
-        """The body, once it has ended."""
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        """Hand out the body, once it has ended, and keep nothing of it."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class StreamedBody:

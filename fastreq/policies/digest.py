@@ -88,7 +88,6 @@ class Digest(Auth):
                 self._remember(origin, session)
 
     def _remember(self, origin: str, session: _Session) -> None:
-        self._sessions.pop(origin, None)
         if len(self._sessions) >= MAX_ORIGINS:
             del self._sessions[next(iter(self._sessions))]
         self._sessions[origin] = session

@@ -141,8 +141,8 @@ class HostPace:
         if now < due:
             return due - now
         in_line = now if since is None else min(since, now)
-        start = max(due, in_line, now - MAX_LATE, self.paused_until)
-        self._next = max(self._next, start) + self._interval
+        came_up = max(in_line, now - MAX_LATE, self.paused_until)
+        self._next = max(self._next, came_up) + self._interval
         return 0.0
 
     def give_back(self) -> None:
@@ -204,6 +204,7 @@ def asked_pause(response: Response, wall: float) -> float:
     fields = response.headers
     return max(
         (
+            0.0,
             *(_spent(value) for value in fields.get_list("RateLimit")),
             _spent_before(fields.get("RateLimit-Remaining"), fields.get("RateLimit-Reset"), wall),
             _spent_before(
@@ -240,7 +241,7 @@ def _spent_before(remaining: str | None, reset: str | None, wall: float) -> floa
         return 0.0
     if seconds >= _FIRST_EPOCH_MS:
         seconds /= 1000
-    return max(0.0, seconds - wall) if seconds >= _FIRST_EPOCH else seconds
+    return seconds - wall if seconds >= _FIRST_EPOCH else seconds
 
 
 def _number(text: str | None) -> float | None:

@@ -160,7 +160,9 @@ def _target(request: Request, response: Response, location: str) -> URL:
     if reference.userinfo:  # section 4.2.4
         raise _refused(request, response, "the Location has a user name or a password")
     if url.scheme not in ("http", "https") and not same_origin(base, url):
-        raise _refused(request, response, f"the Location {quoted(location)} is a socket of this machine")
+        raise _refused(
+            request, response, f"the Location {quoted(location)} is a socket of this machine"
+        )
     if base.scheme.startswith("https") and not url.scheme.startswith("https"):
         raise _refused(
             request,

@@ -203,7 +203,7 @@ def backoff(retry: Retry, attempt: int, random: Random) -> float:
     return random(0.0, longest) if retry.jitter else longest
 
 
-# After these the server may or may not have acted. Other errors (of protocol, proxy, decoding, a
+# After these the server may or may not have acted. Other errors (of protocol, decoding, a
 # wait in line, the end of all time) come again, or leave no time.
 _PASSING = (NetworkError, ReadTimeout, WriteTimeout, IncompleteBody)
 

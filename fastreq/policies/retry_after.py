@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
 
@@ -33,7 +32,7 @@ def retry_after(response: Response, now: float) -> float | None:
 def parse_retry_after(value: str, now: float) -> float | None:
     """Seconds from `now` (which is in seconds since 1970); None for what is neither form."""
     if value.isascii() and value.isdigit():
-        return float(value) if len(value) < 16 else math.inf
+        return float(value)  # of too many digits too, which is inf
     date = http_date(value, now)
     return None if date is None else max(0.0, date - now)
 

@@ -80,6 +80,10 @@ def test_a_list_of_bytes_has_a_length(kind):
     assert Encoded(tuple(pieces), None, 4) == encode_body(kind(pieces))
 
 
+def test_the_length_of_a_list_counts_bytes_and_not_items():
+    assert 8 == encode_body([memoryview(b"12345678").cast("Q")]).length
+
+
 def test_a_list_of_anything_else_is_refused_before_it_is_sent():
     with pytest.raises(TypeError, match="content= holds a str; expected only bytes"):
         encode_body([b"a", "b"])

@@ -30,6 +30,10 @@ class Number(IntEnum):
     TWO = 2
 
 
+class Size(int, Enum):
+    BIG = 3
+
+
 class Name(str, Enum):  # noqa: UP042 (its str() is not its text)
     ANN = "ann"
 
@@ -83,6 +87,7 @@ def test_a_query_goes_through_a_url_unchanged(form):
         ("a=1e%2B20", 1e20),
         ("a=0.10", Decimal("0.10")),
         ("a=2", Number.TWO),
+        ("a=3", Size.BIG),
         ("a=ann", Name.ANN),
         ("a=%FF+%00", b"\xff \0"),
         ("a=x%26b%3Dy", "x&b=y"),

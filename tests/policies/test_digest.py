@@ -394,12 +394,24 @@ def test_a_wrong_password_is_sent_once():
 
 
 def test_a_server_that_is_always_stale_is_answered_twice():
-    flow = Digest("u", "p").flow(request_to())
+    auth = Digest("u", "p")
+    flow = auth.flow(request_to())
     next(flow)
     flow.send(refusal(CHALLENGE))
-    flow.send(refusal(CHALLENGE + ", stale=true"))
+    flow.send(refusal(CHALLENGE + ", stale=TRUE"))
 
     finish(flow, refusal(CHALLENGE + ", stale=true"))
+    assert sent(next(auth.flow(request_to()))) is None
+
+
+def test_a_nonce_that_was_refused_is_forgotten():
+    server, auth = Server(), Digest("u", "p")
+    server.run(auth, request_to())
+    flow = auth.flow(request_to())
+    next(flow)
+
+    finish(flow, refusal("Basic realm=r"))
+    assert sent(next(auth.flow(request_to()))) is None
 
 
 def test_a_server_that_forgot_is_answered():
@@ -424,7 +436,9 @@ def test_other_answers_end_it(status):
 
 def test_trace_is_not_answered():
     """Row 65."""
-    assert answer(Digest("u", "p"), CHALLENGE, request=request_to(method="TRACE")) is None
+    flow = Digest("u", "p").flow(request_to(method="TRACE"))
+    next(flow)
+    finish(flow, refusal(CHALLENGE))
 
     server, auth = Server(), Digest("u", "p")
     server.run(auth, request_to())

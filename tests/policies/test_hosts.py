@@ -20,6 +20,7 @@ from fastreq.policies.hosts import (
     policy_for,
 )
 
+PAST = {"Remaining": "0", "Reset": "1700000000"}
 WALL = 1_800_000_000.0  # 2027-01-15 08:00:00
 START = 5000.0  # of the monotonic clock
 
@@ -375,6 +376,7 @@ def test_a_server_that_is_not_obeyed():
         (200, {"RateLimit": '"a;r=0;t=3'}, 0),
         (200, {"RateLimit": "5;r=0;t=3"}, 0),
         (200, {"RateLimit": '"a";r=0;t=3, !'}, 0),
+        (200, {"RateLimit": '"a";r=0;t=3, "b" x'}, 0),
         (200, {"RateLimit": ""}, 0),
         # A Retry-After beside it counts, even a shorter one.
         (429, {"Retry-After": "5", "RateLimit": '"a";r=0;t=30'}, 5),
@@ -395,6 +397,7 @@ def test_a_server_that_is_not_obeyed():
         (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000030000"}, 30),
         (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1700000000"}, 0),
         (200, {"X-RateLimit-Remaining": "0", "RateLimit-Reset": "30"}, 0),
+        (200, {f"{x}RateLimit-{n}": v for x in ("", "X-") for n, v in PAST.items()}, 0),
         (200, {}, 0),
     ],
 )

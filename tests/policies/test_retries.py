@@ -396,5 +396,6 @@ def test_a_clock_that_stands_still_or_goes_back():
     budget = Budget()
     budget.sent(100.0)
     budget.sent(50.0)
+    budget.sent(100.0)
 
-    assert "<Budget requests=2 retries=0>" == repr(budget)
+    assert "<Budget requests=3 retries=0>" == repr(budget)

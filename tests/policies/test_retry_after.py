@@ -47,6 +47,13 @@ def test_years_of_two_digits(ahead, this_year):
     assert expected == http_date(f"Monday, 01-Jan-{year % 100:02} 00:00:00 GMT", now)
 
 
+@pytest.mark.parametrize(
+    ("digits", "year"), [("26", 2026), ("27", 2027), ("76", 2076), ("77", 1977), ("25", 2025)]
+)
+def test_years_seen_from_2026(digits, year):
+    assert timegm((year, 1, 1, 0, 0, 0)) == http_date(f"Monday, 01-Jan-{digits} 00:00:00 GMT", NOW)
+
+
 def test_a_leap_second():
     assert timegm((2017, 1, 1, 0, 0, 0)) == http_date("Sat, 31 Dec 2016 23:59:60 GMT", NOW)
 
