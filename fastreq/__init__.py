@@ -4,6 +4,7 @@ from fastreq.bulk.crew import Result, Results
 from fastreq.bulk.progress import Progress
 from fastreq.call import Transport
 from fastreq.client import Client, Upgraded
+from fastreq.cluster import FanOutReport, fan_out
 from fastreq.content.events import ServerSentEvent
 from fastreq.errors import (
     BlockedAddress,
@@ -84,6 +85,7 @@ __all__ = [
     "DNSError",
     "DecodingError",
     "Digest",
+    "FanOutReport",
     "FastreqError",
     "HTTPStatusError",
     "Headers",
@@ -130,6 +132,7 @@ __all__ = [
     "WriteError",
     "WriteTimeout",
     "delete",
+    "fan_out",
     "gather",
     "get",
     "head",

@@ -9,7 +9,7 @@ from typing import Any
 from fastreq.client import Client, URLTypes
 from fastreq.messages import Request, Response
 
-_OF_CLIENT = frozenset(inspect.signature(Client).parameters) - frozenset(
+OF_CLIENT = frozenset(inspect.signature(Client).parameters) - frozenset(
     inspect.signature(Client.request).parameters
 )
 
@@ -23,7 +23,7 @@ async def request(method: str, url: URLTypes, **options: Any) -> Response:
     Raises:
         FastreqError: as `Client.request()`.
     """
-    of_client = {name: options.pop(name) for name in _OF_CLIENT & options.keys()}
+    of_client = {name: options.pop(name) for name in OF_CLIENT & options.keys()}
     async with Client(**of_client) as client:
         return await client.request(method, url, **options)
 
@@ -89,7 +89,7 @@ async def gather(
     Raises:
         FastreqError: as `Client.request()`.
     """
-    of_client = {name: options.pop(name) for name in _OF_CLIENT & options.keys()}
+    of_client = {name: options.pop(name) for name in OF_CLIENT & options.keys()}
     gathered: list[Any] = []
     async with Client(**of_client) as client:
         results = client.map(requests, concurrency=concurrency, ordered=True, **options)

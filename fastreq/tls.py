@@ -8,8 +8,6 @@ import sys
 from importlib import import_module
 from typing import Any, NamedTuple
 
-import certifi
-
 from fastreq.errors import TLSError
 
 MAX_CONTEXTS = 64
@@ -120,6 +118,8 @@ def _settings(verify: Any, cert: Any, trust_env: bool) -> _Settings:
             ca_dir = os.environ.get("SSL_CERT_DIR") or None
             file_option, dir_option = "SSL_CERT_FILE=", "SSL_CERT_DIR="
         if trust == "files" and ca_file is ca_dir is None:
+            import certifi  # here, as it takes longer to import than all of ssl
+
             file_option, ca_file = "certifi: ", certifi.where()
     elif verify is False:
         trust = "none"

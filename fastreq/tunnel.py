@@ -209,18 +209,16 @@ def socks5(proxy: Proxy, host: str, port: int) -> Conversation:
     """Ask a SOCKS5 proxy to connect us."""
     held = bytearray()
     methods = bytes([_NO_AUTHENTICATION] if proxy.username is None else [0, _PASSWORD])
-    held += yield bytes([_VERSION, len(methods)]) + methods
-    version, method = yield from _take(held, 2)
+    version, method = yield from _ask(held, bytes([_VERSION, len(methods)]) + methods, 2)
     _check_version(version)
     if method not in methods:
         raise ProxyError(_no_method(method, proxy))
     if method == _PASSWORD:
-        held += yield _who_we_are(proxy)
-        _, failed = yield from _take(held, 2)
+        _, failed = yield from _ask(held, _who_we_are(proxy), 2)
         if failed:
             raise ProxyError("does not take this user name and password")
-    held += yield bytes([_VERSION, 1, 0]) + _address(host) + port.to_bytes(2)
-    version, reply, _, kind = yield from _take(held, 4)
+    request = bytes([_VERSION, 1, 0]) + _address(host) + port.to_bytes(2)
+    version, reply, _, kind = yield from _ask(held, request, 4)
     _check_version(version)
     if reply in _UNREACHABLE:
         raise ConnectError(f"cannot reach {_authority(host, port)}: {_UNREACHABLE[reply]}")
@@ -236,6 +234,14 @@ def socks5(proxy: Proxy, host: str, port: int) -> Conversation:
     return bytes(held)
 
 
+def _ask(held: bytearray, question: bytes, count: int) -> Generator[bytes, bytes, bytes]:
+    """The first bytes of the answer to a question."""
+    if held:
+        raise ProxyError(f"does not speak SOCKS5: it sent {quoted(held)} before it was asked")
+    held += yield question
+    return (yield from _take(held, count))
+
+
 def _take(held: bytearray, count: int) -> Generator[bytes, bytes, bytes]:
     """The next bytes of what the proxy says, once they are there."""
     while len(held) < count:
@@ -247,7 +253,7 @@ def _take(held: bytearray, count: int) -> Generator[bytes, bytes, bytes]:
 
 def _check_version(version: int) -> None:
     if version != _VERSION:
-        raise ProxyError(f"does not speak SOCKS5: it begins with byte {version}; is it http://?")
+        raise ProxyError(f"does not speak SOCKS5: it begins with {chr(version)!r}; is it http://?")
 
 
 def _no_method(method: int, proxy: Proxy) -> str:

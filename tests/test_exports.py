@@ -14,7 +14,7 @@ PUBLIC = set(
     Auth Basic Bearer Digest Netrc
     run new_event_loop install
     request get head options delete post put patch query gather
-    Result Results Progress
+    Result Results Progress fan_out FanOutReport
 
     Hooks NameResolved ConnectionOpened ConnectionReused ConnectionClosed
     RequestSent ResponseHeadReceived ResponseEnded RedirectFollowed RetryScheduled

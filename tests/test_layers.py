@@ -97,6 +97,14 @@ def test_only_loop_names_uvloop(file):
         assert not {"uvloop", "winloop"} & set(imports(file))
 
 
+@pytest.mark.parametrize("file", FILES, ids=show)
+def test_newcomers_are_told(file):
+    """CONTRIBUTING.md has a word about every module."""
+    name = name_of(file)
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    assert f"`{name}.py`" in told or f"`{name}/`" in told
+
+
 def test_imports_are_seen(tmp_path, monkeypatch):
     """Imports of all kinds count: in functions, for types only, relative."""
     folder = tmp_path / "fastreq" / "http1"

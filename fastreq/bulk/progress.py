@@ -46,16 +46,25 @@ class Meter:
 
     def count(self, result: Done | None) -> None:
         """Count a result; None is the end."""
-        if result is not None:
-            self._done += 1
-            self._failed += not result.ok
-            if result.response is not None:
-                self._bytes += len(result.response.body)
+        if result is None:
+            self._show(end=True)
+        else:
+            size = len(result.response.body) if result.response is not None else 0
+            self.add(1, int(not result.ok), size)
+
+    def add(self, done: int, failed: int, size: int) -> None:
+        """Count some requests, those of them that failed, and the bytes of their bodies."""
+        self._done += done
+        self._failed += failed
+        self._bytes += size
+        self._show(end=False)
+
+    def _show(self, end: bool) -> None:
         now = monotonic()
         state = Progress(self._done, self._failed, self._total, self._bytes, now - self._started)
         if self._tell is not None:
             self._tell(state)
-        elif result is None or now - self._shown >= INTERVAL:
+        elif end or now - self._shown >= INTERVAL:
             self._shown = now
             print(line(state), file=sys.stderr)
 

@@ -17,7 +17,7 @@ from fastreq.headers import field_name, field_value
 DEFAULT_FILENAME = "upload"  # a part without any is no file to a server
 DEFAULT_TYPE = "application/octet-stream"
 
-# RFC 2046, section 5.1.1; of these characters, a token has only the first.
+# RFC 2046, section 5.1.1; a boundary that is no token stands in quotes.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]", re.ASCII)
 _TOKEN = re.compile(r"[0-9A-Za-z'+_\-.]+", re.ASCII)
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -50,8 +50,8 @@ def encode_multipart(data: Any, files: Any, boundary: str | None = None) -> Enco
         LocalProtocolError: the boundary, or a name, type or header of a part, cannot be sent.
     """
     boundary = token_hex(16) if boundary is None else _checked(boundary)
-    parts = [_field(name, value) for name, value in fields(data or (), "data")]
-    parts += [_file(name, given) for name, given in pairs(files or (), "files=")]
+    parts = [_field(name, value) for name, value in fields({} if data is None else data, "data")]
+    parts += [_file(name, given) for name, given in pairs({} if files is None else files, "files=")]
     content_type = f"multipart/form-data; boundary={_parameter(boundary)}"
     seams = _seams(parts, boundary.encode())
     length = _length(parts, seams)

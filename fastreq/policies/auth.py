@@ -15,7 +15,6 @@ A client runs `flow()` for the origin of the URL that its user gave, and for no 
 from __future__ import annotations
 
 import copy
-import netrc
 import os
 import re
 from base64 import b64encode
@@ -111,6 +110,8 @@ class Netrc(Auth):
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        import netrc  # only whoever asks for it pays for it
+
         file = path if path is not None else os.environ.get("NETRC") or None
         try:
             hosts = netrc.netrc(None if file is None else os.fspath(file)).hosts

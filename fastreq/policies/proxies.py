@@ -26,6 +26,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -169,7 +170,7 @@ class Proxies:
             "https": _variable(environ, "HTTPS_PROXY") or everything,
         }
         exempt = _variable(environ, "NO_PROXY")
-        self._exempt = read_exemptions(exempt.value) if exempt is not None else []
+        self._exempt = read_exemptions(exempt.value) if exempt is not None else ()
 
     def __repr__(self) -> str:
         if self._given is not None:
@@ -233,10 +234,11 @@ class Exemption(NamedTuple):
         return host == self.name or host.endswith("." + self.name.removeprefix("."))
 
 
-def read_exemptions(text: str) -> list[Exemption]:
+@lru_cache(maxsize=16)  # for each client reads it
+def read_exemptions(text: str) -> tuple[Exemption, ...]:
     """Read NO_PROXY; what means nothing exempts nothing."""
     found = (_read_exemption(entry) for entry in re.split(r"[,\s]+", text.lower()) if entry)
-    return [exemption for exemption in found if exemption is not None]
+    return tuple(exemption for exemption in found if exemption is not None)
 
 
 def _read_exemption(entry: str) -> Exemption | None:

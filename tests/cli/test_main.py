@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import fastreq
+from fastreq.cli import main
 
 
 def test_version(cli):
@@ -45,10 +46,8 @@ def test_what_is_no_command_is_a_url(cli, server):
         assert (0, b"hello", "") == cli(*line)
 
 
-def test_module_is_found_as_a_script_too():
-    """`[project.scripts]` calls `fastreq.cli:main`, which gives the exit code."""
-    from fastreq.cli import main
-
+def test_main_gives_the_exit_code():
+    """As `[project.scripts]` expects of `fastreq.cli:main`."""
     assert 2 == main(["get"])
 
 

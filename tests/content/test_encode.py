@@ -208,7 +208,7 @@ def test_data_is_a_form(expected, data):
     assert wanted == encode_body(data=data, files={}), "no files, no multipart"
 
 
-@pytest.mark.parametrize("data", ["a=1", b"a=1", io.BytesIO(b"a=1"), 5])
+@pytest.mark.parametrize("data", ["a=1", b"a=1", "", io.BytesIO(b"a=1"), 5])
 def test_data_that_is_ready_goes_to_content(data):
     for files in (None, {"f": b""}):
         with pytest.raises(TypeError, match=r"data= is a .* goes to content="):

@@ -223,13 +223,14 @@ def no_proxies_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 class Relay:
     """A proxy that does as it is asked, and what it has seen on the way."""
 
-    def __init__(self, names: dict[str, int], user: bytes | None) -> None:
+    def __init__(self, names: dict[str, int], user: bytes | None, established: bytes) -> None:
         self.server: Server
         self.heads: list[bytes] = []  # of the requests to it
         self.seen = bytearray()  # all that clients sent, in tunnels too
         self.tunnels: list[str] = []  # where to
         self._names = names  # "host:port" → the port of this machine where that is
         self._user = user
+        self._established = established
 
     @property
     def port(self) -> int:
@@ -258,7 +259,7 @@ class Relay:
         self.tunnels.append(target)
         reader, writer = await self._dial(target)
         try:
-            await conn.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await conn.send(self._established)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(conn.reader, writer, self.seen))
                 group.create_task(self._pump(reader, conn.writer, bytearray()))
@@ -277,8 +278,9 @@ class Relay:
             self.seen += body
             writer.write(b"\r\n".join(lines).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
             writer.write(body)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            await conn.send(answer + await Connection(conn.server, reader, writer).read_body(answer))
+            origin = Connection(conn.server, reader, writer)
+            answer = await origin.read_head()
+            await conn.send(answer + await origin.read_body(answer))
         finally:
             writer.transport.abort()
 
@@ -310,8 +312,12 @@ async def relaying(
     *,
     tls: ssl.SSLContext | None = None,
     user: bytes | None = None,
+    established: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n",
 ) -> AsyncIterator[Relay]:
-    """Run a proxy of our own; `user` is what has to be in the heads of those who may pass."""
-    relay = Relay(names or {}, user)
+    """Run a proxy of our own; `user` is what has to be in the heads of those who may pass.
+
+    `names` says at which port of this machine a "host:port" really is.
+    """
+    relay = Relay(names or {}, user, established)
     async with scripted(relay.handle, tls=tls) as relay.server:
         yield relay
