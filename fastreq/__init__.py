@@ -1,5 +1,6 @@
 """fastreq: a strict, fast HTTP/1.1 client for asyncio, in plain Python."""
 
+from fastreq import http as http  # `fastreq.http.Client()`, as the seed's README has it
 from fastreq.bulk.crew import Result, Results
 from fastreq.bulk.progress import Progress
 from fastreq.call import Transport

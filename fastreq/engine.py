@@ -188,16 +188,16 @@ class Engine:
         connection.when_lost(self._connections.discard)
         self.deadlines.watch(connection)
         if self._hooks is not None:
-            self._tell_opened(self._hooks, connection, str(route), progress)
+            self._tell_opened(self._hooks, connection, route, progress)
         return connection
 
     def _tell_opened(
-        self, hooks: Hooks, connection: HTTPProtocol, name: str, progress: Progress
+        self, hooks: Hooks, connection: HTTPProtocol, route: Route, progress: Progress
     ) -> None:
-        address = connection.remote_address
+        name, address = str(route), connection.remote_address
         try:
             if hooks.dns is not None and progress.addresses:
-                hooks.dns(NameResolved(name, tuple(progress.addresses), progress.dns))
+                hooks.dns(NameResolved(route.host, tuple(progress.addresses), progress.dns))
             if hooks.connection_opened is not None:
                 hooks.connection_opened(ConnectionOpened(name, address, *connection.opened))
         except BaseException:

@@ -41,11 +41,11 @@ class Tunnel(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._received = b""
-        self._ended = False
+        self._end: ConnectionError | None = None  # of the connection
         self._waiter: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Tunnel {'ended' if self._ended else 'open'}>"
+        return f"<Tunnel {'ended' if self._end else 'open'}>"
 
     async def lead_to(self, host: str, port: int, proxy: Proxy) -> None:
         """Have the proxy lead on. Any error, cancelling included, closes the connection.
@@ -71,27 +71,26 @@ class Tunnel(asyncio.Protocol):
         self.transport.resume_reading()
 
     async def _converse(self, talk: Conversation) -> None:
-        answer = next(talk)
-        while True:
-            if answer:
-                self.transport.write(answer)
+        early = self._received
+        to_send = next(talk)
+        while not early:
+            if to_send:
+                self.transport.write(to_send)
             received = await self._receive()
             try:
-                answer = talk.send(received)
+                to_send = talk.send(received)
             except StopIteration as end:
-                # What comes now could only be taken for what it is not (CVE-2023-40217).
-                if end.value:
-                    raise ProxyError(f"sent {quoted(end.value)} unasked, in the tunnel") from None
-                if self._ended:
-                    raise ProxyError("closed the tunnel as soon as it was open") from None
-                return
+                early = end.value
+                break
+        if early:  # it could only be taken for what it is not (CVE-2023-40217)
+            raise ProxyError(f"sent {quoted(early)} before it was asked")
+        if self._end is not None:
+            raise ProxyError("closed the tunnel as soon as it was open") from self._end
 
     async def _receive(self) -> bytes:
         while not self._received:
-            if self._ended:
-                raise ProxyError("closed the connection before it had answered") from (
-                    ConnectionResetError("the connection ended")
-                )
+            if self._end is not None:
+                raise ProxyError("closed the connection before it had answered") from self._end
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         received, self._received = self._received, b""
@@ -123,7 +122,7 @@ class Tunnel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._ended = True
+        self._end = ConnectionResetError(str(exc or "the connection ended"))
         self._wake()
 
 
