@@ -66,6 +66,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self.host: Any = None  # the pool's; see pool.py
         self.due = NEVER
         self.is_closed = False
+        self._aborted = False
         self.reused = False
         self.name = ""  # of the origin, in error texts
         self.opened: tuple[float, float, float] = (0.0, 0.0, 0.0)  # seconds of DNS, TCP, TLS
@@ -185,7 +186,9 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close the connection at once, and read no more of it."""
         self.is_closed = True
-        self.transport.abort()
+        if not self._aborted:  # asyncio's TLS transport takes one abort, not two (3.11.2)
+            self._aborted = True
+            self.transport.abort()
 
     def close_for(self, reason: type[FastreqError]) -> asyncio.Future[None]:
         """Close, because the client is closed; the future is done when the socket is gone."""
