@@ -15,8 +15,9 @@ import time
 from collections.abc import Coroutine
 from contextlib import nullcontext
 from time import monotonic
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
+from fastreq.building import SendOptions
 from fastreq.content.decode import codings_of, pieces
 from fastreq.content.reading import too_large
 from fastreq.deadline import NEVER
@@ -24,7 +25,6 @@ from fastreq.engine import Engine
 from fastreq.errors import BodyTooLarge, FastreqError, TotalTimeout
 from fastreq.http1.body import StreamedBody, WholeBody
 from fastreq.messages import Request, Response, ResponseHead
-from fastreq.options import Timeout
 from fastreq.pacing import PacedHost, Pacing
 from fastreq.policies import retries
 from fastreq.policies.auth import Auth, from_userinfo
@@ -57,15 +57,6 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """The client is closed."""
         ...
-
-
-class SendOptions(NamedTuple):
-    """What may be said for one request, and is otherwise as the client has it."""
-
-    timeout: Timeout
-    follow_redirects: bool
-    retry: Retry | None
-    auth: Auth | None
 
 
 class Policies:

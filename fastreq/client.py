@@ -7,31 +7,31 @@ import os
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Self
 
+from fastreq.building import (
+    REQUEST_OPTIONS,
+    Builder,
+    SendOptions,
+    URLTypes,
+    check_options,
+    to_retry,
+)
 from fastreq.bulk.crew import Crew, Results
 from fastreq.bulk.download import Download, as_callback
 from fastreq.bulk.progress import Meter, Progress
-from fastreq.call import Call, Exchanging, Policies, SendOptions, Transport
+from fastreq.call import Call, Exchanging, Policies, Transport
 from fastreq.content.decode import accept_encoding
-from fastreq.content.encode import (
-    Encoded,
-    compressed,
-    encode_body,
-    encode_params,
-    merge_query,
-)
 from fastreq.content.events import ServerSentEvent
 from fastreq.engine import Engine
-from fastreq.errors import ClientClosed, InvalidURL, RemoteProtocolError
+from fastreq.errors import ClientClosed, RemoteProtocolError
 from fastreq.eventsource import follow_events
 from fastreq.headers import Headers, HeaderTypes
-from fastreq.http1.request import check_method
 from fastreq.messages import BodyTypes, Request, Response
 from fastreq.options import UNSET, Limits, Timeout, Unset, check_count, unknown_keyword
 from fastreq.pacing import Pacing
 from fastreq.policies.auth import AuthTypes, to_auth
-from fastreq.policies.cookies import Cookies, CookieTypes, cookie_header
+from fastreq.policies.cookies import Cookies, CookieTypes
 from fastreq.policies.guard import Address, guard
 from fastreq.policies.hosts import Policy
 from fastreq.policies.redirects import DEFAULT_SENSITIVE
@@ -39,9 +39,7 @@ from fastreq.policies.retries import Retry
 from fastreq.pool import PoolStats
 from fastreq.routing import Routes
 from fastreq.trace import Hooks
-from fastreq.url import URL, parse_url
-
-URLTypes: TypeAlias = str | URL
+from fastreq.url import URL
 
 DEFAULT_TIMEOUT: Final = Timeout()
 DEFAULT_LIMITS: Final = Limits()
@@ -123,19 +121,15 @@ class Client:
         for name in unknown:
             raise unknown_keyword("Client()", name, Client.__init__.__annotations__)
         usual = {"Accept": "*/*", "Accept-Encoding": accept_encoding(), "User-Agent": "fastreq/0.1"}
-        self.base_url = URL(base_url)
-        if self.base_url.given and not self.base_url.is_absolute:
-            raise InvalidURL(f"base_url={base_url!r} is no URL to add to; write 'https://...'")
-        self._base = self.base_url if self.base_url.given else None
-        self.headers = Headers(usual).merged(headers or {})
-        self.params = params
-        encode_params(params or {})  # refused here, rather than at each request
+        self._builder = Builder(
+            base_url,
+            Headers(usual).merged(headers or {}),
+            params,
+            SendOptions(Timeout.of(timeout), follow_redirects, to_retry(retry), to_auth(auth)),
+        )
         self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
         self.is_closed = False
         self._limits = limits
-        self._defaults = SendOptions(
-            Timeout.of(timeout), follow_redirects, _retry(retry), to_auth(auth)
-        )
         self._policies = Policies(
             routes=Routes(verify, cert, trust_env, proxy),
             cookies=self.cookies,
@@ -155,6 +149,20 @@ class Client:
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"
         return f"<{type(self).__name__} {state} {self._engine.pool if self._engine else ''}>"
+
+    @property
+    def headers(self) -> Headers:
+        """The fields of every request; they may be changed."""
+        return self._builder.headers
+
+    @headers.setter
+    def headers(self, fields: HeaderTypes) -> None:
+        self._builder.headers = Headers(fields)
+
+    @property
+    def base_url(self) -> URL:
+        """What a relative URL is added to; "" where nothing is."""
+        return self._builder.base_url
 
     # ---- requests
 
@@ -218,16 +226,17 @@ class Client:
             "compress": compress,
             **unknown,
         }
-        usual = _REQUEST_OPTIONS
+        usual = REQUEST_OPTIONS
         given = {name: value for name, value in given.items() if value is not usual.get(name)}
         return await self._call(method, url, given)
 
     def _call(self, method: str, url: URLTypes, options: dict[str, Any]) -> Exchanging:
-        return self._start(self._build(method, url, options), streams=False)
+        return self._start(self._builder.build(method, url, options), streams=False)
 
     def _start(self, request: Request, *, streams: bool) -> Exchanging:
         engine = self._running_engine() if self._policies.transport is None else None
-        return Call(self._policies, engine, request.options or self._defaults, streams).run(request)
+        options = request.options or self._builder.defaults
+        return Call(self._policies, engine, options, streams).run(request)
 
     def build_request(self, method: str, url: URLTypes, **options: Any) -> Request:
         """Make a request as `request()` would, to be changed, and sent by `send()`.
@@ -235,65 +244,7 @@ class Client:
         Raises:
             InvalidURL, LocalProtocolError, TypeError: it cannot be sent.
         """
-        return self._build(method, url, options)
-
-    def _build(self, method: str, url: URLTypes, options: dict[str, Any]) -> Request:
-        target = parse_url(url) if self._base is None else self._join(self._base, url)
-        request = Request(check_method(method), target, self.headers.snapshot())
-        if self.params:
-            query = merge_query(encode_params(self.params), target.query)
-            request.url = target.with_query(query)
-        if options:
-            self._apply(request, options)
-        return request
-
-    def _apply(self, request: Request, options: dict[str, Any]) -> None:
-        """Do what was said for this request alone."""
-        check_options(options)
-        option = {**_REQUEST_OPTIONS, **options}
-        if option["params"]:
-            request.url = request.url.with_query(merge_query(request.url.query, option["params"]))
-        if option["headers"] is not None:
-            request.fields = request.fields.merged(option["headers"])
-        self._add_body(
-            request,
-            encode_body(option["content"], option["data"], option["json"], option["files"]),
-            option["compress"],
-        )
-        if option["cookies"] is not None:
-            self._add_cookies(request, option["cookies"])
-        auth, timeout, follow = option["auth"], option["timeout"], option["follow_redirects"]
-        usual = self._defaults
-        request.options = SendOptions(
-            usual.timeout if timeout is UNSET else Timeout.of(timeout),
-            usual.follow_redirects if follow is UNSET else follow,
-            usual.retry if option["retry"] is UNSET else _retry(option["retry"]),
-            usual.auth if auth is UNSET else to_auth(auth),
-        )
-
-    def _join(self, base: URL, url: URLTypes) -> URL:
-        """A relative URL is added to the path of `base_url`, as httpx does it."""
-        given = URL(url)
-        if given.is_absolute or given.given.startswith("//"):
-            return base.join(given)
-        path, query, fragment = given.path, given.query, given.fragment
-        whole = f"{base.scheme}://{base.userinfo}{'@' if base.userinfo else ''}"
-        whole += base.origin.partition("://")[2] + base.path.rstrip("/") + "/" + path.lstrip("/")
-        return URL(whole + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else ""))
-
-    def _add_body(self, request: Request, encoded: Encoded, compress: str | None) -> None:
-        if compress is not None:
-            encoded = compressed(encoded, compress)
-            request.headers.setdefault("Content-Encoding", compress)
-        request.body, request.length = encoded.body, encoded.length
-        if encoded.content_type is not None and "content-type" not in request.fields.names:
-            request.headers["Content-Type"] = encoded.content_type
-
-    def _add_cookies(self, request: Request, cookies: CookieTypes) -> None:
-        value = cookie_header(cookies, request.url)
-        given = request.fields.get("cookie")
-        if value:
-            request.headers["Cookie"] = f"{given}; {value}" if given else value
+        return self._builder.build(method, url, options)
 
     async def send(self, request: Request, *, stream: bool = False) -> Response:
         """Send a request that `build_request()` made.
@@ -429,7 +380,9 @@ class Client:
         check_options(options)
 
         def build(given: URLTypes | Request) -> Request:
-            return given if isinstance(given, Request) else self._build("GET", given, options)
+            if isinstance(given, Request):
+                return given
+            return self._builder.build("GET", given, options)
 
         def send(request: Request) -> Exchanging:
             return self._start(request, streams=False)
@@ -529,35 +482,3 @@ class Client:
                 stacklevel=2,
             )
             engine.loop.call_soon_threadsafe(engine.drop)
-
-
-def check_options(options: dict[str, Any]) -> None:
-    """Refuse what is no option of a request.
-
-    Raises:
-        TypeError: there is one; the text says what was meant.
-    """
-    for name in options.keys() - _REQUEST_OPTIONS.keys():
-        raise unknown_keyword("request()", name, _REQUEST_OPTIONS)
-
-
-def _retry(value: int | Retry) -> Retry | None:
-    retry = Retry.of(value)
-    return retry if retry.total else None
-
-
-_REQUEST_OPTIONS: Final[dict[str, Any]] = {
-    "params": None,
-    "headers": None,
-    "cookies": None,
-    "content": None,
-    "data": None,
-    "json": None,
-    "files": None,
-    "auth": UNSET,
-    "timeout": UNSET,
-    "follow_redirects": UNSET,
-    "retry": UNSET,
-    "compress": None,
-}
-"""What `request()` takes, and what it means that it was not given."""

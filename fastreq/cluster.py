@@ -22,9 +22,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from fastreq.building import URLTypes, check_options
 from fastreq.bulk.progress import Meter, Progress
 from fastreq.bulk.rows import row_of
-from fastreq.client import Client, URLTypes, check_options
+from fastreq.client import Client
 from fastreq.errors import FastreqError
 from fastreq.loop import run
 from fastreq.messages import Request

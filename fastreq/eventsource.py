@@ -29,7 +29,9 @@ async def follow_events(
         request.headers.setdefault("Accept", "text/event-stream")
         request.headers["Cache-Control"] = "no-store"
         if parser.last_event_id:
-            request.headers["Last-Event-ID"] = parser.last_event_id
+            # In UTF-8, as the specification has it, whatever the characters are.
+            utf8 = parser.last_event_id.encode().decode("latin-1")
+            request.headers["Last-Event-ID"] = utf8
         try:
             response = await send(request)
             try:

@@ -7,9 +7,10 @@ import json as json_codec
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 from fastreq.content.events import MAX_EVENT, EventParser, ServerSentEvent, events
+from fastreq.content.links import links
 from fastreq.content.reading import DecodedStream, Stream, lines, once, resized
 from fastreq.errors import FastreqError, HTTPStatusError, StreamConsumed
 from fastreq.headers import Headers, HeaderTypes
@@ -72,7 +73,8 @@ class Request:
         return self.body
 
     def __repr__(self) -> str:
-        return f"<Request {self.method} {self.url.given}>"
+        url = self.url.redacted if self.url.userinfo else self.url.given
+        return f"<Request {self.method} {url}>"
 
     def __getstate__(self) -> dict[str, Any]:
         body = self.body if isinstance(self.body, bytes) else b""
@@ -157,7 +159,9 @@ class _Past(NamedTuple):
         return None, b""
 
 
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';]+)""", re.IGNORECASE)
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})(?=[\s"';]|$)""", re.I | re.ASCII)
+# Codecs of Python that are no charsets: some are slow, some can fail whatever they are told.
+_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 _REASONS = {int(status): status.phrase for status in HTTPStatus}
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -181,6 +185,10 @@ class Response:
     _stream: DecodedStream | None = None
     _headers: Headers | None = None  # made when somebody asks
     _encoding: str | None = None
+    _cookies: Any = None
+
+    jar: ClassVar[Callable[[URL, Iterable[str]], Any]]
+    """Makes a `Cookies` of Set-Cookie fields; policies.cookies, which stands above, puts it here."""
 
     def __init__(
         self,
@@ -202,6 +210,7 @@ class Response:
             request or Request("GET", parse_url("http://localhost/"), Headers()), head, _Past()
         )
         self._body = bytes(body)
+        self._headers = fields
 
     @classmethod
     def received(
@@ -303,7 +312,20 @@ class Response:
     @property
     def sets_cookies(self) -> bool:
         """Whether there is a Set-Cookie field; makes no `headers` to see it."""
-        return self._head.sets_cookies
+        made = self._headers  # which may have one that no head had
+        return self._head.sets_cookies or (made is not None and "set-cookie" in made)
+
+    @property
+    def cookies(self) -> Any:
+        """The cookies that this response set, as a `Cookies` of their own."""
+        if self._cookies is None:
+            self._cookies = Response.jar(self.url, self.headers.get_list("set-cookie"))
+        return self._cookies
+
+    @property
+    def links(self) -> dict[str, dict[str, str]]:
+        """The Link fields by their relation: `response.links["next"]["url"]` (RFC 8288)."""
+        return links(self.headers.get_list("link"), self.url)
 
     def take_transport(self) -> tuple[Any, bytes]:
         """The transport of a connection that was switched to another protocol, paused, and what
@@ -372,10 +394,7 @@ class Response:
             if self._body and self._body.startswith(mark):
                 return name
         match = _CHARSET.search(self.headers.get("Content-Type", ""))
-        try:
-            return codecs.lookup(match[1]).name if match else "utf-8"
-        except LookupError:
-            return "utf-8"
+        return _charset(match[1]) if match else "utf-8"
 
     @property
     def text(self) -> str:
@@ -403,6 +422,9 @@ class Response:
 
     async def iter_raw(self) -> AsyncIterator[bytes]:
         """The body as it was sent, neither decoded nor kept."""
+        if self._stream is None and self._body and not self._head.content_encoding:
+            yield self._body  # it was made by hand, or is as it was sent
+            return
         stream = self._opened().undecoded()
         while piece := await stream.read():
             yield piece
@@ -443,3 +465,13 @@ class Response:
         if self._stream is None:
             raise StreamConsumed("the body of this response is not there to be read")
         return self._stream
+
+
+def _charset(name: str) -> str:
+    """The codec of a charset; UTF-8 where there is none, or one that is no charset."""
+    try:
+        codec = codecs.lookup(name).name
+        b"x".decode(codec)
+    except (LookupError, ValueError):
+        return "utf-8"
+    return "utf-8" if codec.replace("_", "-") in _NO_CHARSETS else codec

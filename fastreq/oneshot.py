@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from fastreq.client import Client, URLTypes
+from fastreq.building import URLTypes
+from fastreq.client import Client
 from fastreq.messages import Request, Response
 
 OF_CLIENT = frozenset(inspect.signature(Client).parameters) - frozenset(

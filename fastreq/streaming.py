@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
-from fastreq.client import Client, URLTypes
+from fastreq.building import URLTypes
+from fastreq.client import Client
 from fastreq.messages import Response
 
 

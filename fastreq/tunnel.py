@@ -55,7 +55,11 @@ class Tunnel(asyncio.Protocol):
             ConnectError: it cannot reach the host.
         """
         try:
-            await self._converse(conversation(proxy, host, port))
+            early = self._received or await self._converse(conversation(proxy, host, port))
+            if early:  # it could only be taken for what it is not (CVE-2023-40217)
+                raise ProxyError(f"sent {quoted(early)} before it was asked")
+            if self._end is not None:
+                raise ProxyError("closed the tunnel as soon as it was open") from self._end
         except BaseException as exc:
             self.transport.abort()
             if isinstance(exc, (ProxyError, ConnectError)):
@@ -70,22 +74,17 @@ class Tunnel(asyncio.Protocol):
         protocol.connection_made(self.transport)
         self.transport.resume_reading()
 
-    async def _converse(self, talk: Conversation) -> None:
-        early = self._received
+    async def _converse(self, talk: Conversation) -> bytes:
+        """Hold a conversation; gives what came after its end."""
         to_send = next(talk)
-        while not early:
+        while True:
             if to_send:
                 self.transport.write(to_send)
             received = await self._receive()
             try:
                 to_send = talk.send(received)
             except StopIteration as end:
-                early = end.value
-                break
-        if early:  # it could only be taken for what it is not (CVE-2023-40217)
-            raise ProxyError(f"sent {quoted(early)} before it was asked")
-        if self._end is not None:
-            raise ProxyError("closed the tunnel as soon as it was open") from self._end
+                return end.value  # type: ignore[no-any-return]
 
     async def _receive(self) -> bytes:
         while not self._received:

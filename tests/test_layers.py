@@ -18,6 +18,7 @@ ROWS = """
     oneshot streaming
     client
     call eventsource
+    building
     engine pacing routing
     connect pool bulk
     protocol tunnel

@@ -1,0 +1,153 @@
+"""URL and options → Request, with what the client adds to each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from fastreq.content.encode import compressed, encode_body, encode_params, merge_query
+from fastreq.errors import InvalidURL, LocalProtocolError
+from fastreq.headers import Headers
+from fastreq.http1.request import check_method
+from fastreq.messages import Request
+from fastreq.options import UNSET, Timeout, unknown_keyword
+from fastreq.policies.auth import Auth, to_auth
+from fastreq.policies.cookies import CookieTypes, cookie_header
+from fastreq.policies.retries import Retry
+from fastreq.url import URL, parse_url
+
+URLTypes: TypeAlias = str | URL
+
+REQUEST_OPTIONS: Final[Mapping[str, Any]] = {
+    "params": None,
+    "headers": None,
+    "cookies": None,
+    "content": None,
+    "data": None,
+    "json": None,
+    "files": None,
+    "auth": UNSET,
+    "timeout": UNSET,
+    "follow_redirects": UNSET,
+    "retry": UNSET,
+    "compress": None,
+}
+"""What may be said for one request, and the value that means that it was not said."""
+
+
+class SendOptions(NamedTuple):
+    """How a request is sent, where that may be said for each."""
+
+    timeout: Timeout
+    follow_redirects: bool
+    retry: Retry | None
+    auth: Auth | None
+
+
+class Builder:
+    """Makes the requests of a client."""
+
+    def __init__(
+        self, base_url: URLTypes, headers: Headers, params: Any, defaults: SendOptions
+    ) -> None:
+        self.base_url = URL(base_url)
+        self.headers = headers
+        self.params = params
+        self.defaults = defaults
+        self._joins = bool(self.base_url.given)
+        if self._joins and not self.base_url.is_absolute:
+            raise InvalidURL(f"base_url={base_url!r} is no URL to add to; write 'https://...'")
+        encode_params(params or {})  # refused here, rather than at each request
+
+    def __repr__(self) -> str:
+        return f"<Builder base_url={self.base_url.redacted!r}>"
+
+    def build(self, method: str, url: URLTypes, options: Mapping[str, Any]) -> Request:
+        """Make a request.
+
+        Raises:
+            InvalidURL, LocalProtocolError, TypeError, ValueError: it cannot be sent.
+        """
+        target = self._join(url) if self._joins else parse_url(url)
+        request = Request(check_method(method), target, self.headers.snapshot())
+        if self.params:
+            query = merge_query(encode_params(self.params), target.query)
+            request.url = target.with_query(query)
+        if options:
+            self._apply(request, options)
+        return request
+
+    def _join(self, url: URLTypes) -> URL:
+        """A relative URL is added to the path of `base_url`, as httpx does it."""
+        base, given = self.base_url, URL(url)
+        if given.is_absolute or given.given.startswith("//"):
+            return base.join(given)
+        query, fragment = given.query, given.fragment
+        whole = f"{base.scheme}://{base.userinfo}{'@' if base.userinfo else ''}"
+        whole += base.origin.partition("://")[2]
+        whole += base.path.rstrip("/") + "/" + given.path.lstrip("/")
+        return URL(whole + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else ""))
+
+    def _apply(self, request: Request, options: Mapping[str, Any]) -> None:
+        """Do what was said for this request alone."""
+        check_options(options)
+        option = {**REQUEST_OPTIONS, **options}
+        if option["params"]:
+            request.url = request.url.with_query(merge_query(request.url.query, option["params"]))
+        if option["headers"] is not None:
+            request.fields = request.fields.merged(option["headers"])
+        _add_body(request, option)
+        if option["cookies"] is not None:
+            _add_cookies(request, option["cookies"])
+        request.options = self._send_options(option)
+
+    def _send_options(self, option: Mapping[str, Any]) -> SendOptions:
+        usual = self.defaults
+        auth, timeout, retry = option["auth"], option["timeout"], option["retry"]
+        follow = option["follow_redirects"]
+        return SendOptions(
+            usual.timeout if timeout is UNSET else Timeout.of(timeout),
+            usual.follow_redirects if follow is UNSET else follow,
+            usual.retry if retry is UNSET else to_retry(retry),
+            usual.auth if auth is UNSET else to_auth(auth),
+        )
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what is no option of a request.
+
+    Raises:
+        TypeError: there is one; the text says what was meant.
+    """
+    for name in options.keys() - REQUEST_OPTIONS.keys():
+        raise unknown_keyword("request()", name, REQUEST_OPTIONS)
+
+
+def to_retry(value: int | Retry) -> Retry | None:
+    """What `retry=` means; None: once, and no more."""
+    retry = Retry.of(value)
+    return retry if retry.total else None
+
+
+def _add_body(request: Request, option: Mapping[str, Any]) -> None:
+    content, files = option["content"], option["files"]
+    encoded = encode_body(content, option["data"], option["json"], files)
+    if option["compress"] is not None:
+        packed = compressed(encoded, option["compress"])
+        if packed is not encoded:
+            request.headers["Content-Encoding"] = option["compress"]
+        encoded = packed
+    request.body, request.length = encoded.body, encoded.length
+    if encoded.content_type is None:
+        return
+    if "content-type" not in request.fields.names:
+        request.headers["Content-Type"] = encoded.content_type
+    elif files:
+        raise LocalProtocolError("files= has a Content-Type with a boundary; leave yours out")
+
+
+def _add_cookies(request: Request, cookies: CookieTypes) -> None:
+    value = cookie_header(cookies, request.url)
+    if value:
+        given = request.fields.get_list("cookie")
+        request.headers["Cookie"] = "; ".join([*given, value])
