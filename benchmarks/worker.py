@@ -7,11 +7,11 @@ The line has the client's version and loop, and, after a warm-up:
 
     requests, requests_per_second     answered and checked
     cpu_us                            CPU time per request, user and system, of all threads
-    p50_us, p90_us, p99_us            from asking to the whole answer
+    p50_us, p90_us, p99_us, max_us    from asking to the whole answer
     peak_mb                           the most memory that the process had, MB of 10^6 bytes
 
-and by scenario: megabytes_per_second, growth_mb (of memory during a download), flatness (the most
-memory over the least, from the 10,000th request on), import_ms. Instead of all that, "left_out"
+and by scenario: megabytes_per_second, growth_mb (of memory during a download), drift (of memory,
+from what it was at the 10,000th request, as a part of that), import_ms. Instead of all that, "left_out"
 says why a client has no part in a scenario, "wrong" which answer was not what the server sent, and
 "failed" what it raised; with the latter two, the exit code is 1.
 """
@@ -22,7 +22,6 @@ import argparse
 import asyncio
 import json
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -176,6 +175,7 @@ def summary(load: Load, latencies: array[float]) -> Result:
             f"p{percent}_us": times[min(count - 1, count * percent // 100)] * 1e6
             for percent in (50, 90, 99)
         },
+        "max_us": times[-1] * 1e6,
     }
 
 
@@ -252,7 +252,7 @@ async def measure_map(
         "seconds": load.wall,
         "requests_per_second": number / load.wall,
         "cpu_us": load.cpu / number * 1e6,
-        "flatness": max(memory) / min(memory) if memory else None,
+        "drift": max(abs(each / memory[0] - 1) for each in memory) if memory else None,
     }
 
 
@@ -260,7 +260,7 @@ async def measure_map(
 
 
 def measure_import(made: type[Adapter]) -> Result:
-    """CPU time of importing a client in a new interpreter, the median of several."""
+    """CPU time of importing a client in a new interpreter, the least of several."""
     if not made.imports:
         raise LeftOut("is not imported")
     code = (
@@ -272,7 +272,7 @@ def measure_import(made: type[Adapter]) -> Result:
     for _ in range(1 + IMPORTS):
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
         times.append(float(said.stdout) * 1e3)
-    return {"import_ms": statistics.median(times[1:])}  # the first writes the .pyc files
+    return {"import_ms": min(times[1:])}  # the first writes the .pyc files
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -293,24 +293,23 @@ def main(arguments: list[str] | None = None) -> int:
         "scenario": options.scenario,
         "python": platform.python_version(),
     }
-    code = 1
     try:
         result = work(options.client, options.scenario, site, seconds, options.requests)
-        code = 0
-    except LeftOut as exc:
-        result, code = {"left_out": str(exc)}, 0
-    except WrongAnswer as exc:
-        result = {"wrong": str(exc)}
-    except BaseExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        kind = "wrong" if isinstance(first, WrongAnswer) else "failed"
-        result = {kind: f"{type(first).__name__}: {first}"}
     except Exception as exc:  # each client has its own
-        result = {"failed": f"{type(exc).__name__}: {exc}"}
+        result = reason(exc)
     print(json.dumps(start | result))
-    return code
+    return 1 if result.keys() & {"wrong", "failed"} else 0
+
+
+def reason(exc: BaseException) -> Result:
+    """Why there is no result."""
+    while isinstance(exc, BaseExceptionGroup):  # of the callers, who fail together
+        exc = exc.exceptions[0]
+    if isinstance(exc, LeftOut):
+        return {"left_out": str(exc)}
+    if isinstance(exc, WrongAnswer):
+        return {"wrong": str(exc)}
+    return {"failed": f"{type(exc).__name__}: {exc}"}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fastreq.content.encode import compressed, encode_body, encode_params, merge_query
+from fastreq.content.sources import sent_once
 from fastreq.errors import InvalidURL, LocalProtocolError
 from fastreq.headers import Headers
 from fastreq.http1.request import check_method
@@ -135,9 +136,10 @@ def _add_body(request: Request, option: Mapping[str, Any]) -> None:
     if option["compress"] is not None:
         packed = compressed(encoded, option["compress"])
         if packed is not encoded:
-            request.headers["Content-Encoding"] = option["compress"]
+            before = request.fields.get_list("content-encoding")
+            request.headers["Content-Encoding"] = ", ".join([*before, option["compress"]])
         encoded = packed
-    request.body, request.length = encoded.body, encoded.length
+    request.body, request.length = sent_once(encoded.body), encoded.length
     if encoded.content_type is None:
         return
     if "content-type" not in request.fields.names:
@@ -148,6 +150,6 @@ def _add_body(request: Request, option: Mapping[str, Any]) -> None:
 
 def _add_cookies(request: Request, cookies: CookieTypes) -> None:
     value = cookie_header(cookies, request.url)
-    if value:
+    if value and request.method != "TRACE":  # which is sent back (RFC 9110, section 9.3.8)
         given = request.fields.get_list("cookie")
         request.headers["Cookie"] = "; ".join([*given, value])

@@ -135,11 +135,11 @@ class Call:
             while following := next_request(request, response, self._policies.sensitive):
                 hops.add(response.request)
                 self._at_home = self._at_home and same_origin(request.url, following.url)
+                await response.aclose()
                 if (hooks := self._policies.hooks) is not None and hooks.redirect is not None:
                     hooks.redirect(RedirectFollowed(response, following))
-                await response.aclose()
+                response.attempts, self.attempts = self.attempts, 0
                 history.append(response)
-                self.attempts = 0
                 request, response = following, await self._authorized(following)
         except BaseException:
             await response.aclose()
@@ -159,13 +159,16 @@ class Call:
     async def _sign(self, auth: Auth, request: Request) -> Response:
         flow = auth.flow(request)
         try:
-            signed = next(flow)
+            signed = next(flow, request)
             while True:
                 response = await self._retried(signed)
                 try:
                     signed = flow.send(response)
                 except StopIteration:
                     return response
+                except BaseException:
+                    await response.aclose()
+                    raise
                 await response.aclose()
         finally:
             flow.close()
@@ -194,10 +197,10 @@ class Call:
                 if error is not None:
                     raise error
                 return cast(Response, response)
-            if (hooks := self._policies.hooks) is not None and hooks.retry is not None:
-                hooks.retry(RetryScheduled(request, attempt, delay, response, error))
             if response is not None:
                 await response.aclose()
+            if (hooks := self._policies.hooks) is not None and hooks.retry is not None:
+                hooks.retry(RetryScheduled(request, attempt, delay, response, error))
             await asyncio.sleep(delay)
 
     def _paced(self, request: Request) -> Exchanging:
@@ -218,11 +221,12 @@ class Call:
 
     def _with_cookies(self, request: Request) -> Exchanging:
         """Send the cookies that belong there."""
-        cookies = self._policies.cookies
-        if cookies:
-            given = request.fields.get("cookie", "")
-            value = cookies.header_for(request.url, given, unscoped=self._at_home)
-            if value is not None and value != given:
+        cookies, fields = self._policies.cookies, request.fields
+        # RFC 9110, section 9.3.8: whoever answers a TRACE sends back what it was sent.
+        if (cookies or "cookie" in fields.names) and request.method != "TRACE":
+            given = fields.get_list("cookie")
+            value = cookies.header_for(request.url, "; ".join(given), unscoped=self._at_home)
+            if value is not None and [value] != given:
                 request = request.with_field("Cookie", value)
         return self._exchange(request)
 
@@ -301,10 +305,14 @@ class Call:
             if ended is not None:
                 ended(ResponseEnded(request, exc))
             raise
-        if hooks.response_head is not None:
-            hooks.response_head(ResponseHeadReceived(response))
-        if ended is not None:
-            response.when_ended(lambda error: ended(ResponseEnded(request, error)))
+        try:
+            if hooks.response_head is not None:
+                hooks.response_head(ResponseHeadReceived(response))
+            if ended is not None:
+                response.when_ended(lambda error: ended(ResponseEnded(request, error)))
+        except BaseException:
+            await response.aclose()
+            raise
         return response
 
     async def _decode(self, content: bytes, head: ResponseHead) -> bytes:

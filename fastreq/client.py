@@ -211,6 +211,7 @@ class Client:
             TooManyRedirects: they lead too far, or in a circle.
             DecodingError, BodyTooLarge: its body could not be read.
         """
+        check_options(unknown)
         given = {
             "params": params,
             "headers": headers,
@@ -224,7 +225,6 @@ class Client:
             "follow_redirects": follow_redirects,
             "retry": retry,
             "compress": compress,
-            **unknown,
         }
         usual = REQUEST_OPTIONS
         given = {name: value for name, value in given.items() if value is not usual.get(name)}

@@ -188,7 +188,7 @@ class Response:
     _cookies: Any = None
 
     jar: ClassVar[Callable[[URL, Iterable[str]], Any]]
-    """Makes a `Cookies` of Set-Cookie fields; policies.cookies, which stands above, puts it here."""
+    """Makes a `Cookies` of Set-Cookie fields; put here by policies.cookies, which stands above."""
 
     def __init__(
         self,
@@ -471,7 +471,7 @@ def _charset(name: str) -> str:
     """The codec of a charset; UTF-8 where there is none, or one that is no charset."""
     try:
         codec = codecs.lookup(name).name
-        b"x".decode(codec)
+        b"x".decode(codec, "replace")
     except (LookupError, ValueError):
         return "utf-8"
     return "utf-8" if codec.replace("_", "-") in _NO_CHARSETS else codec

@@ -133,16 +133,18 @@ class PoolMachine(RuleBasedStateMachine):
         assert isinstance(ask.error, asyncio.CancelledError)
 
     @precondition(lambda self: self.waiting)
-    @rule()
-    def be_late(self):
+    @rule(really=ONE_IN_FOUR)
+    def be_late(self, really):
         """All who are in line and have a limit have waited for too long."""
-        self.watch.pass_all()
-        self.settle()
+        if really:
+            self.watch.pass_all()
+            self.settle()
 
     @precondition(lambda self: self.leased)
-    @rule(place=PLACES, reusable=st.sampled_from([True, True, False]))
-    def finish(self, place, reusable):
-        self.give_back(pick(self.leased, place), reusable)
+    @rule(places=st.lists(PLACES, min_size=1, max_size=4), broken=ONE_IN_FOUR)
+    def finish(self, places, broken):
+        for place in places[: len(self.leased)]:
+            self.give_back(pick(self.leased, place), not broken)
         self.settle()
 
     @precondition(lambda self: self.leased and self.waiting)

@@ -157,7 +157,7 @@ async def test_wrong_credentials(name, tls, certs, request):
             Client(proxy=url, verify=certs.ca_file) as client,
         ):
             if tls:
-                with pytest.raises(ProxyError, match="with 40[17]") as caught:
+                with pytest.raises(ProxyError, match=r"with 40[17]") as caught:
                     await client.get(server.url())
                 assert caught.value.status in (401, 407)  # tinyproxy says 401 to some
                 assert f"127.0.0.1:{proxy.tls_port if variant else proxy.port}" in str(caught.value)
@@ -185,7 +185,7 @@ async def test_forbidden_places(dante, squid, certs):
         with pytest.raises(ProxyError, match="its rules do not let us go there"):
             await client.get("http://127.0.0.66/")
     async with Client(proxy=squid.url(user="a", password="secret-of-a")) as client:
-        with pytest.raises(ProxyError, match="with 403 .*lets nobody, or not you") as caught:
+        with pytest.raises(ProxyError, match=r"with 403 .*lets nobody, or not you") as caught:
             await client.get("https://127.0.0.66/")
         assert 403 == caught.value.status
         assert 403 == (await client.get("http://127.0.0.66/")).status
@@ -214,11 +214,15 @@ async def test_who_looks_up_the_name(scheme, dante, certs, monkeypatch):
     asked = []
     resolve = Resolver.resolve
     monkeypatch.setattr(
-        Resolver, "resolve", lambda self, host, port: asked.append(host) or resolve(self, host, port)
+        Resolver,
+        "resolve",
+        lambda self, host, port: asked.append(host) or resolve(self, host, port),
     )
-    async with serving(HELLO, tls=certs.good) as server:
-        async with Client(proxy=dante.url(scheme=scheme), verify=certs.ca_file) as client:
-            await client.get(server.url(host="localhost"))
+    async with (
+        serving(HELLO, tls=certs.good) as server,
+        Client(proxy=dante.url(scheme=scheme), verify=certs.ca_file) as client,
+    ):
+        await client.get(server.url(host="localhost"))
 
     assert ([] if scheme == "socks5h" else ["localhost"]) == asked
 
@@ -290,14 +294,16 @@ async def test_userinfo_is_sent_to_neither(ca_file):
 async def test_what_the_proxy_sees_of_tls(ca_file):
     """The name and the port, and nothing else."""
     secret = Secret()
-    async with serving(HELLO, tls=server_tls(ORIGIN)) as server:
-        async with relaying({"origin.test:443": server.port}) as proxy:
-            async with Client(proxy=proxy.url(), verify=ca_file) as client:
-                await client.post(
-                    f"https://{secret.user}:{secret.password}@origin.test/{secret.user}",
-                    content=secret.password,
-                    headers={"X-Api-Key": secret.user, "Cookie": secret.password},
-                )
+    async with (
+        serving(HELLO, tls=server_tls(ORIGIN)) as server,
+        relaying({"origin.test:443": server.port}) as proxy,
+        Client(proxy=proxy.url(), verify=ca_file) as client,
+    ):
+        await client.post(
+            f"https://{secret.user}:{secret.password}@origin.test/{secret.user}",
+            content=secret.password,
+            headers={"X-Api-Key": secret.user, "Cookie": secret.password},
+        )
     assert [b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"] == proxy.heads
     assert secret.is_in(heard(server))
     assert not secret.is_in(proxy.seen)
@@ -330,7 +336,10 @@ async def test_credentials_are_for_the_proxy_alone(layer, ca_file):
 async def test_proxy_authorization_by_hand(scheme, ca_file, request):
     """It goes to a proxy that is sent the request, and nowhere else."""
     secret = Secret()
-    fields = {"Proxy-Authorization": f"Bearer {secret.user}", "proxy-authorization": secret.password}
+    fields = {
+        "Proxy-Authorization": f"Bearer {secret.user}",
+        "proxy-authorization": secret.password,
+    }
     fields = [*fields.items(), ("X-Other", "stays")]
     tls = server_tls(ORIGIN) if scheme == "https" else None
     async with serving(HELLO, tls=tls) as server, contextlib.AsyncExitStack() as stack:
@@ -431,11 +440,13 @@ async def test_each_certificate_is_for_its_own_name(to_proxy, to_origin, culprit
 
 async def test_a_plain_proxy_for_the_origins_certificate(ca_file):
     """A name that is right for the proxy is wrong for the origin, without TLS to the proxy too."""
-    async with serving(HELLO, tls=server_tls(PROXY)) as server:
-        async with relaying({"origin.test:443": server.port}) as proxy:
-            async with Client(proxy=proxy.url(host="localhost"), verify=ca_file) as client:
-                with pytest.raises(TLSError, match="another name: .*origin.test"):
-                    await client.get("https://origin.test/")
+    async with (
+        serving(HELLO, tls=server_tls(PROXY)) as server,
+        relaying({"origin.test:443": server.port}) as proxy,
+        Client(proxy=proxy.url(host="localhost"), verify=ca_file) as client,
+    ):
+        with pytest.raises(TLSError, match=r"another name: .*origin.test"):
+            await client.get("https://origin.test/")
 
 
 async def test_a_client_certificate_is_not_for_proxies(certs, ca_file):
@@ -516,15 +527,17 @@ async def test_misbehaviour(what, then, step, in_tls, certs):
     if step and len(answer) > 10_000:
         answer = answer[:20_000]
     tls = certs.good if in_tls else None
-    async with scripted(answering(answer, then, step), tls=tls) as proxy:
-        async with Client(proxy=proxy.url(""), verify=certs.ca_file) as client:
-            began = asyncio.get_running_loop().time()
-            # Bytes that come later than the head are in the middle of a handshake.
-            expected = (ProxyError, TLSError) if "200 and" in what and step else ProxyError
-            with pytest.raises(expected) as caught:
-                await client.get("https://origin.test/")
-            assert asyncio.get_running_loop().time() - began < 5
-            assert 0 == client.stats().total.open
+    async with (
+        scripted(answering(answer, then, step), tls=tls) as proxy,
+        Client(proxy=proxy.url(""), verify=certs.ca_file) as client,
+    ):
+        began = asyncio.get_running_loop().time()
+        # Bytes that come later than the head are in the middle of a handshake.
+        expected = (ProxyError, TLSError) if "200 and" in what and step else ProxyError
+        with pytest.raises(expected) as caught:
+            await client.get("https://origin.test/")
+        assert asyncio.get_running_loop().time() - began < 5
+        assert 0 == client.stats().total.open
 
     error = caught.value
     assert f"proxy {proxy.url('')} " in f"{error} "
@@ -575,10 +588,12 @@ async def test_a_proxy_that_speaks_first(first, scheme):
         await conn.send(first)
         await conn.wait_closed()
 
-    async with scripted(speak) as proxy:
-        async with Client(proxy=f"{scheme}://127.0.0.1:{proxy.port}", timeout=3) as client:
-            with pytest.raises((ProxyError, TLSError)):
-                await client.get("https://origin.test/")
+    async with (
+        scripted(speak) as proxy,
+        Client(proxy=f"{scheme}://127.0.0.1:{proxy.port}", timeout=3) as client,
+    ):
+        with pytest.raises((ProxyError, TLSError)):
+            await client.get("https://origin.test/")
 
 
 async def test_a_plain_origin_that_speaks_first():
@@ -599,12 +614,14 @@ async def test_a_plain_origin_that_speaks_first():
         await asyncio.sleep(0)
         return await first, lease
 
-    async with scripted(tunnel) as proxy:
-        async with Client(proxy=f"socks5h://127.0.0.1:{proxy.port}") as client:
-            # The request is out before the answer here, and the second HELLO is nobody's.
-            response, stats = await main(client, "http://origin.test/")
-            assert b"hello" == response.body
-            assert 1 == stats().total.idle
+    async with (
+        scripted(tunnel) as proxy,
+        Client(proxy=f"socks5h://127.0.0.1:{proxy.port}") as client,
+    ):
+        # The request is out before the answer here, and the second HELLO is nobody's.
+        response, stats = await main(client, "http://origin.test/")
+        assert b"hello" == response.body
+        assert 1 == stats().total.idle
 
 
 @pytest.mark.parametrize("in_tls", [False, True], ids=["plain", "tls"])
@@ -620,21 +637,26 @@ async def test_a_tunnel_that_breaks(how, in_tls, certs):
         await conn.wait_closed()
 
     tls = certs.good if in_tls else None
-    async with scripted(breaking, tls=tls) as proxy:
-        async with Client(proxy=proxy.url(""), verify=certs.ca_file) as client:
-            with pytest.raises(TLSError, match="^https://origin.test through proxy http"):
-                await client.get("https://origin.test/")
+    async with (
+        scripted(breaking, tls=tls) as proxy,
+        Client(proxy=proxy.url(""), verify=certs.ca_file) as client,
+    ):
+        with pytest.raises(TLSError, match=r"^https://origin.test through proxy http"):
+            await client.get("https://origin.test/")
 
     async def vanish(conn):
         await conn.read_request()
         await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
         await conn.reset()
 
-    async with scripted(vanish, tls=certs.good) as server, relaying(tls=tls) as proxy:
-        async with Client(proxy=proxy.url(), verify=certs.ca_file) as client:
-            with pytest.raises((fastreq.ReadError, fastreq.IncompleteBody)):
-                await client.get(server.url())
-            assert 0 == client.stats().total.open
+    async with (
+        scripted(vanish, tls=certs.good) as server,
+        relaying(tls=tls) as proxy,
+        Client(proxy=proxy.url(), verify=certs.ca_file) as client,
+    ):
+        with pytest.raises((fastreq.ReadError, fastreq.IncompleteBody)):
+            await client.get(server.url())
+        assert 0 == client.stats().total.open
 
 
 async def test_a_proxy_that_is_not_there(unused_port):
@@ -666,9 +688,11 @@ async def test_a_tunnel_without_regard_to_framing(ca_file):
     established = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with serving(HELLO, tls=server_tls(ORIGIN)) as server:
         names = {"origin.test:443": server.port}
-        async with relaying(names, established=established) as proxy:
-            async with Client(proxy=proxy.url(), verify=ca_file) as client:
-                assert b"hello" == (await client.get("https://origin.test/")).body
+        async with (
+            relaying(names, established=established) as proxy,
+            Client(proxy=proxy.url(), verify=ca_file) as client,
+        ):
+            assert b"hello" == (await client.get("https://origin.test/")).body
 
 
 # ---- time, and cancelling
@@ -876,7 +900,7 @@ async def test_a_wrong_proxy_in_the_environment(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "socks4://user:secret@127.0.0.1:1")
     async with serving(HELLO) as server, Client() as client:
         assert 200 == (await client.get(server.url())).status
-        with pytest.raises(ProxyError, match="^HTTPS_PROXY in the environment: 'socks4'") as caught:
+        with pytest.raises(ProxyError, match=r"^HTTPS_PROXY in the environment: 'socks4'") as caught:
             await client.get("https://origin.test/")
         assert "secret" not in str(caught.value)
         assert "https://origin.test/" == str(caught.value.request.url)
@@ -884,7 +908,7 @@ async def test_a_wrong_proxy_in_the_environment(monkeypatch):
 
 def test_a_wrong_proxy_that_is_given():
     for proxy in ("socks4://h", "http://user:secret@h/x", {"http": "h"}, ""):
-        with pytest.raises(ValueError, match="proxy|host") as caught:
+        with pytest.raises(ValueError, match=r"proxy|host") as caught:
             Client(proxy=proxy)
         assert "secret" not in str(caught.value)
     with pytest.raises(TypeError, match="proxies=; fastreq spells it proxy="):
@@ -957,13 +981,15 @@ async def test_the_guard_sees_no_name_that_a_proxy_looks_up(scheme, target):
 async def test_an_address_that_passes(layer, certs, dante):
     """The origin's is looked at, and the proxy's is not."""
     seen = []
-    async with serving(HELLO, tls=certs.good if layer == "tunnel" else None) as server:
-        async with relaying() as proxy:
-            url = dante.url(scheme=layer) if layer.startswith("socks") else proxy.url()
-            url = url.replace("127.0.0.1", "localhost")
-            options = {"verify": certs.ca_file, "allow": lambda a: seen.append(str(a)) or True}
-            async with Client(proxy=url, **options) as client:
-                assert 200 == (await client.get(server.url())).status
+    async with (
+        serving(HELLO, tls=certs.good if layer == "tunnel" else None) as server,
+        relaying() as proxy,
+    ):
+        url = dante.url(scheme=layer) if layer.startswith("socks") else proxy.url()
+        url = url.replace("127.0.0.1", "localhost")
+        options = {"verify": certs.ca_file, "allow": lambda a: seen.append(str(a)) or True}
+        async with Client(proxy=url, **options) as client:
+            assert 200 == (await client.get(server.url())).status
 
     assert ["127.0.0.1"] == seen
 
@@ -976,12 +1002,14 @@ async def test_the_guard_sees_what_we_look_up(dante, monkeypatch):
         return [fastreq.resolve.Address(socket.AF_INET, ip) for ip in answers[host]]
 
     monkeypatch.setattr(Resolver, "resolve", resolve)
-    async with serving(HELLO) as server:
-        async with Client(proxy=dante.url(), allow=lambda a: str(a) == "127.0.0.1") as client:
-            response = await client.get(f"http://good.test:{server.port}/")
-            assert b"hello" == response.body
-            with pytest.raises(BlockedAddress, match="bad.test is 127.0.0.2"):
-                await client.get(f"http://bad.test:{server.port}/")
+    async with (
+        serving(HELLO) as server,
+        Client(proxy=dante.url(), allow=lambda a: str(a) == "127.0.0.1") as client,
+    ):
+        response = await client.get(f"http://good.test:{server.port}/")
+        assert b"hello" == response.body
+        with pytest.raises(BlockedAddress, match=r"bad.test is 127.0.0.2"):
+            await client.get(f"http://bad.test:{server.port}/")
 
 
 async def test_the_guard_and_a_redirect():
@@ -1018,9 +1046,8 @@ async def test_socks_takes_the_next_address(unused_port, monkeypatch):
         await conn.send(HELLO)
 
     monkeypatch.setattr(Resolver, "resolve", resolve)
-    async with scripted(picky) as proxy:
-        async with Client(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
-            assert b"hello" == (await client.get("http://origin.test/")).body
+    async with scripted(picky) as proxy, Client(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
+        assert b"hello" == (await client.get("http://origin.test/")).body
     assert [4, 1] == tried
 
 
@@ -1042,10 +1069,12 @@ async def test_socks_takes_the_next_address(unused_port, monkeypatch):
 )
 async def test_retries(answer, then, tries):
     """Nothing was sent to the origin, so even a POST may be tried again, where that can help."""
-    async with scripted(answering(answer, then)) as proxy:
-        async with Client(proxy=proxy.url(""), retry=Retry(2, backoff=0)) as client:
-            with pytest.raises(ProxyError) as caught:
-                await client.post("https://origin.test/", content=b"x")
+    async with (
+        scripted(answering(answer, then)) as proxy,
+        Client(proxy=proxy.url(""), retry=Retry(2, backoff=0)) as client,
+    ):
+        with pytest.raises(ProxyError) as caught:
+            await client.post("https://origin.test/", content=b"x")
     assert tries == caught.value.attempts == proxy.connections
 
 

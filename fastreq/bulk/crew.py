@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
 
 from fastreq.bulk.progress import Meter
@@ -98,6 +99,8 @@ class Crew(Generic[T]):
                 if self._error is not None:
                     raise self._error
                 return None
+            if self._consumer is not None:
+                raise RuntimeError("the results of a map are for one task to iterate over")
             self._consumer = asyncio.get_running_loop().create_future()
             try:
                 await self._consumer
@@ -105,16 +108,13 @@ class Crew(Generic[T]):
                 self._consumer = None
         result = self._ready.popleft()
         self._held -= 1
-        while self._room:
-            waiting = self._room.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
-                break
+        self._make_room()
         return result
 
     def stop(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is under way, and forget what nobody has taken."""
         self._exhausted = True
+        self._ready.clear()
         for worker in tuple(self._workers):
             worker.cancel()
 
@@ -131,8 +131,10 @@ class Crew(Generic[T]):
     def _leave(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
         if not worker.cancelled() and (error := worker.exception()) is not None:
-            self._error = self._error or error
-            self._exhausted = True
+            self._fail(error)
+        if not self._workers:
+            # Where an order was to be kept, and what was due next is what has failed.
+            self._ready.extend(self._early.pop(index) for index in sorted(self._early))
         self._wake_consumer()
 
     async def _work(self) -> None:
@@ -145,11 +147,33 @@ class Crew(Generic[T]):
                 index, given = await self._pull_one()
             except StopAsyncIteration:
                 self._held -= 1
-                self._exhausted = True
+                self._end()
+                return
+            except Exception as exc:
+                self._fail(exc)
                 return
             if len(self._workers) < self._concurrency and not self._exhausted:
                 self._hire()
             self._hand_in(await self._do(index, given))
+
+    def _fail(self, error: BaseException) -> None:
+        """Pull no more; `error` is raised once the rest has been handed out."""
+        self._error = self._error or error
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing more is pulled: those who wait for room may go home."""
+        self._exhausted = True
+        while self._room:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let the next in line pull."""
+        while self._room:
+            waiting = self._room.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
 
     async def _wait_for_room(self) -> None:
         room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -159,6 +183,8 @@ class Crew(Generic[T]):
     async def _pull_one(self) -> tuple[int, T]:
         if isinstance(self._source, AsyncIterator):
             async with self._pulling:
+                if self._exhausted:  # found out by the one before, who may not be asked again
+                    raise StopAsyncIteration
                 given = await anext(self._source)
         else:
             given = next(self._source, _END)
@@ -217,7 +243,11 @@ class Results:
         return self
 
     async def __anext__(self) -> Result:
-        result = await self._crew.take()
+        try:
+            result = await self._crew.take()
+        except BaseException:
+            self._crew.stop()  # now: who has the exception has this frame, and the results with it
+            raise
         if self._meter is not None:
             self._meter.count(result)
         if result is None:
@@ -236,4 +266,5 @@ class Results:
         await self.aclose()
 
     def __del__(self) -> None:
-        self._crew.stop()
+        with suppress(RuntimeError):  # the loop is closed, and all is over anyhow
+            self._crew.stop()

@@ -23,7 +23,6 @@ from fastreq.errors import (
     NetworkError,
     RemoteProtocolError,
     TimeoutException,
-    quoted,
 )
 from fastreq.messages import Response
 
@@ -93,17 +92,28 @@ class Part:
     def __init__(self, path: str) -> None:
         self.path = f"{path}.part"
         self._note = f"{path}.part.json"
+        self._forget()
+
+    def _forget(self) -> None:
         self.validator = ""  # a strong ETag or a Last-Modified: what If-Range asks for
         self.total: int | None = None  # bytes of the whole, where that is known
+        self.asked = ""  # the path of the URL: two files may well have the same Last-Modified
 
     def load(self) -> None:
         """Read the note of an earlier download; without one, its bytes belong to nothing."""
         try:
             with open(self._note, encoding="utf-8") as file:
                 note = json.load(file)
-            self.validator, self.total = str(note["validator"]), note["total"]
+            total = note["total"]
+            self.validator, self.asked = str(note["validator"]), str(note["asked"])
+            self.total = None if total is None else int(total)
         except (OSError, ValueError, KeyError, TypeError):
-            self.validator, self.total = "", None
+            self._forget()
+            return
+        if self.total is not None and self.length >= self.total:
+            # All of it had come, and was not renamed. To see that it is still the same file, its
+            # last byte is asked for again; what lies behind it is nobody's.
+            os.truncate(self.path, max(self.total - 1, 0))
 
     @property
     def size(self) -> int:
@@ -120,15 +130,18 @@ class Part:
 
     def begin(self, response: Response) -> BinaryIO:
         """Begin anew with a response that has all of it."""
-        self.validator = _validator(response)
-        length = response.headers.get("Content-Length", "")
-        self.total = int(length) if length.isdigit() else None
+        self._forget()
         with suppress(FileNotFoundError):
             os.remove(self._note)
         file = open(self.path, "wb")  # noqa: SIM115 (the caller closes it)
+        if not _is_coded(response):  # else neither its length nor a range is one of the file
+            self.validator, self.asked = _validator(response), _asked(response)
+            length = response.headers.get("Content-Length", "")
+            self.total = int(length) if length.isdigit() else None
         if self.validator:
-            with open(self._note, "w", encoding="utf-8") as note:
-                json.dump({"validator": self.validator, "total": self.total}, note)
+            note = {"validator": self.validator, "total": self.total, "asked": self.asked}
+            with open(self._note, "w", encoding="utf-8") as out:
+                json.dump(note, out)
         return file
 
     def go_on(self) -> BinaryIO:
@@ -145,7 +158,7 @@ class Part:
 
     def throw_away(self) -> None:
         """Begin at 0 next time."""
-        self.validator, self.total = "", None
+        self._forget()
         for path in (self.path, self._note):
             with suppress(FileNotFoundError):
                 os.remove(path)
@@ -157,6 +170,16 @@ def _validator(response: Response) -> str:
     if etag.startswith('"'):
         return etag
     return "" if etag else response.headers.get("Last-Modified", "")
+
+
+def _is_coded(response: Response) -> bool:
+    return response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
+
+
+def _asked(response: Response) -> str:
+    """The path that was asked for. Hosts and queries (signatures) may change, and are left out."""
+    first = response.history[0] if response.history else response
+    return first.request.url.path
 
 
 class Download:
@@ -175,6 +198,7 @@ class Download:
         self._checksum = Checksum(checksum) if checksum is not None else None
         self._progress = progress
         self._started = monotonic()
+        self._arrived = 0  # bytes, where a response ended that was not the last
 
     async def run(self, resume: bool) -> Response:
         """Do it, going on after each break as long as more comes.
@@ -191,7 +215,8 @@ class Download:
             before = self._part.size
             try:
                 response = await self._fetch()
-                break
+                if response is not None and self._is_whole():
+                    break
             except (NetworkError, IncompleteBody, TimeoutException):
                 failures = 0 if self._part.size > before else failures + 1
                 if failures == TRIES or not self._part.size:
@@ -200,45 +225,46 @@ class Download:
         await self._complete()
         return response
 
-    async def _fetch(self) -> Response:
-        """One request: for all of it, or for the rest."""
+    async def _fetch(self) -> Response | None:
+        """One request: for all of it, or for the rest; None: what has come is of no use."""
         size = self._part.size
         fields = {"Accept-Encoding": "identity"}  # a range of what is coded is a range of nothing
         if size:
             fields |= {"Range": f"bytes={size}-", "If-Range": self._part.validator}
         async with self._open(fields) as response:
-            if response.status == 416 and size and size == self._part.total:
-                return response  # all of it had come
-            if response.status == 416 and size:
+            if size and not self._goes_on(response, size):
                 self._part.throw_away()
-                raise IncompleteBody("what has come is longer than the file is now")
+                return None
             response.raise_for_status()
-            if response.status == 206:
-                self._check_range(response, size)
-            elif response.status != 200:
-                raise RemoteProtocolError(f"{response!r} is no file")
-            with (
-                self._part.go_on() if response.status == 206 else self._part.begin(response) as file
-            ):
+            if response.status != (206 if size else 200) and response.status != 200:
+                raise RemoteProtocolError(f"{response!r} is no file").at("head")
+            begin = self._part.begin if response.status == 200 else self._go_on
+            with begin(response) as file:
                 await self._write(response, file)
             return response
 
-    def _check_range(self, response: Response, size: int) -> None:
-        """See that it goes on where we are, in the very same file (RFC 9110, 15.3.7)."""
-        got = content_range(response)
-        same = _validator(response) in ("", self._part.validator)
-        total = self._part.total
-        if (
-            got is None
-            or not size
-            or got.first != size
-            or not same
-            or (total is not None and got.total not in (None, total))
-        ):
-            shown = quoted(response.headers.get("Content-Range", ""))
-            self._part.throw_away()
-            raise RemoteProtocolError(f"asked for what follows byte {size}, and got {shown}")
-        self._part.total = got.total if total is None else total
+    def _goes_on(self, response: Response, size: int) -> bool:
+        """Whether we can go on with this: any answer but a range that is not ours."""
+        if response.status == 416:
+            return False
+        if response.status != 206:
+            return True
+        got, part = content_range(response), self._part
+        length = response.headers.get("Content-Length", "")
+        return (  # the very same file, from where we are (RFC 9110, section 15.3.7)
+            got is not None
+            and got.first == size
+            and (got.total is None or part.total in (None, got.total))
+            and (not length.isdigit() or int(length) == got.last - got.first + 1)
+            and _validator(response) in ("", part.validator)
+            and _asked(response) == part.asked
+            and not _is_coded(response)
+        )
+
+    def _go_on(self, response: Response) -> BinaryIO:
+        if self._part.total is None and (got := content_range(response)) is not None:
+            self._part.total = got.total
+        return self._part.go_on()
 
     async def _write(self, response: Response, file: BinaryIO) -> None:
         written = file.tell()
@@ -249,12 +275,23 @@ class Download:
                 elapsed = monotonic() - self._started
                 self._progress(Progress(written, 0, self._part.total, written, elapsed))
 
+    def _is_whole(self) -> bool:
+        """Whether all of it has come; a server may give less of a range than it was asked for.
+
+        Raises:
+            IncompleteBody: it is not as long as it was said to be; the part was thrown away.
+        """
+        size, total = self._part.length, self._part.total
+        if total is None or size == total:
+            return True
+        if self._part.validator and self._arrived < size < total:
+            self._arrived = size
+            return False
+        self._part.throw_away()
+        raise IncompleteBody(f"{self._path}: {size} bytes came, of {total}").at("body")
+
     async def _complete(self) -> None:
         """Check what has come, and give it its name."""
-        size, total = self._part.length, self._part.total
-        if total is not None and size != total:
-            self._part.throw_away()
-            raise IncompleteBody(f"{self._path}: {size} bytes came, of {total}")
         if self._checksum is not None:
             try:
                 await asyncio.to_thread(self._checksum.check, self._part.path)

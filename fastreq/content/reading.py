@@ -78,7 +78,7 @@ class DecodedStream:
             return self._decoder.decode(piece)
         return self._decoder.finish() if self._decoder is not None else iter(())
 
-    def undecoded(self) -> Stream:
+    def undecoded(self) -> Undecoded:
         """The body as it was sent.
 
         Raises:
@@ -87,7 +87,7 @@ class DecodedStream:
         if self._touched:
             raise StreamConsumed("the body of this response has been read already")
         self._touched = self._ended = True
-        return self._stream
+        return Undecoded(self._stream, self._end)
 
     async def whole(self) -> bytes:
         """All of it.
@@ -103,8 +103,10 @@ class DecodedStream:
             pieces.append(piece)
             size += len(piece)
             if self._max_body is not None and size > self._max_body:
+                error = BodyTooLarge(too_large(self._max_body))
+                self._end(error)
                 await self.aclose()
-                raise BodyTooLarge(too_large(self._max_body))
+                raise error
         return b"".join(pieces)
 
     async def aclose(self) -> None:
@@ -116,6 +118,25 @@ class DecodedStream:
 
     def __del__(self) -> None:
         self._stream.drop()
+
+
+class Undecoded:
+    """The pieces as they were sent; its end is told as that of the decoded ones is."""
+
+    def __init__(self, stream: Stream, end: Callable[[FastreqError | None], None]) -> None:
+        self._stream = stream
+        self._end = end
+
+    async def read(self) -> bytes:
+        """The next piece; b"" at the end."""
+        try:
+            piece = await self._stream.read()
+        except FastreqError as exc:
+            self._end(exc)
+            raise
+        if not piece:
+            self._end(None)
+        return piece
 
 
 def too_large(limit: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import os
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from fastreq.errors import LocalProtocolError, StreamConsumed
@@ -29,6 +29,60 @@ class Encoded(NamedTuple):
 def replayable(body: Body) -> bool:
     """Whether a body can be sent a second time: after a redirect, or in a retry."""
     return isinstance(body, (bytes, tuple))
+
+
+def sent_once(body: Body) -> Body:
+    """The same body; an iterator says when it is spent, where it would give nothing and look fine.
+
+    Reading it again raises `StreamConsumed`.
+    """
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, AsyncIterator):
+        return _AsyncOnce(body)
+    return _Once(body) if isinstance(body, Iterator) else body
+
+
+def check_unspent(body: Body) -> None:
+    """Refuse a body that has been sent, and cannot be again.
+
+    Raises:
+        StreamConsumed: it is such a body.
+    """
+    if getattr(body, "spent", False):
+        raise StreamConsumed(f"{body!r} has been sent once; make the request anew, with a new body")
+
+
+class _Once:
+    """An iterator that is read a single time."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.spent = False
+        self._pieces = pieces
+
+    def __repr__(self) -> str:
+        return f"<body of {self._pieces!r}>"
+
+    def __iter__(self) -> Iterator[bytes]:
+        check_unspent(self)
+        self.spent = True
+        return self._pieces
+
+
+class _AsyncOnce:
+    """An asynchronous iterator that is read a single time."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self.spent = False
+        self._pieces = pieces
+
+    def __repr__(self) -> str:
+        return f"<body of {self._pieces!r}>"
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        check_unspent(self)
+        self.spent = True
+        return self._pieces
 
 
 def body_of(content: Any, where: str) -> Encoded:
@@ -101,18 +155,18 @@ class FileBody:
     def __init__(self, file: Any, where: str) -> None:
         _check_file(file, where)
         self.length = _length(file)
+        self.spent = False  # it has been read, or is being read
         self._file = file
-        self._begun = False
 
     def __repr__(self) -> str:
         return f"<FileBody {getattr(self._file, 'name', self._file)!r} length={self.length}>"
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._begun:
+        if self.spent:
             raise StreamConsumed(
                 f"{self!r} has been sent once, and is not read again; open the file anew"
             )
-        self._begun = True
+        self.spent = True
         return self._pieces()
 
     def _pieces(self) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 
+from fastreq.content.sources import check_unspent
 from fastreq.errors import LocalProtocolError, quoted
 from fastreq.headers import Headers
 from fastreq.messages import Request
@@ -117,10 +118,15 @@ def _is_number(text: str) -> bool:
 
 
 def outgoing(request: Request, head: bytes) -> bytes | OutgoingBody:
-    """What follows the head: nothing, the small body itself, or what sends it in pieces."""
+    """What follows the head: nothing, the small body itself, or what sends it in pieces.
+
+    Raises:
+        StreamConsumed: the body was sent before, and is no more.
+    """
     body = request.body
     if not body or (isinstance(body, bytes) and len(body) <= PIECE and not _is_chunked(head)):
         return body  # type: ignore[return-value]
+    check_unspent(body)
     return OutgoingBody(request, head)
 
 

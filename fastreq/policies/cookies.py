@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from fastreq.errors import LocalProtocolError, quoted
+from fastreq.messages import Response
 from fastreq.policies.cookie_file import read_cookie_file, write_cookie_file
 from fastreq.policies.cookie_store import CookieStore, prefix_of
 from fastreq.policies.set_cookie import SESSION, Cookie
@@ -253,6 +254,14 @@ class Cookies(MutableMapping[str, str]):
             self._view_changes = self._store.changes
         return self._view
 
+
+def _jar_of(url: URL, set_cookie_values: Iterable[str]) -> Cookies:
+    jar = Cookies()
+    jar.store(url, set_cookie_values)
+    return jar
+
+
+Response.jar = _jar_of  # what `response.cookies` gives
 
 CookieTypes: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]] | Cookies
 

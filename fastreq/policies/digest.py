@@ -27,15 +27,20 @@ MAX_ANSWERS: Final = 2
 """Challenges answered per request: one, and one more if its nonce was stale at once."""
 
 # Name in the challenge → name of hashlib, and how strong it is.
-_ALGORITHMS: Final = {"MD5": ("md5", 1), "SHA-256": ("sha256", 2), "SHA-512-256": ("sha512_256", 2)}
+_ALGORITHMS: Final = {
+    "MD5": ("md5", 1),
+    "SHA-256": ("sha256", 2),
+    "SHA-512-256": ("sha512_256", 2),
+    "SHA-512": ("sha512", 2),  # in no RFC, but spoken by httpbin, requests, httpx and aiohttp
+}
 
 
 class Digest(Auth):
     """User name and password, of which only a hash with the server's nonce is sent.
 
-    Of what a server offers, the strongest algorithm is taken (SHA-512-256 and SHA-256 before MD5),
-    and auth-int before auth where the body is bytes. A nonce is remembered per origin once it was
-    accepted, so that only the first request to a server costs two. Credentials that a server
+    Of what a server offers, the strongest algorithm is taken (any SHA before MD5; else the server's
+    first), and auth-int before auth where the body is bytes. A nonce is remembered per origin once
+    it was accepted, so that only the first request to a server costs two. Credentials that a server
     refuses are not sent again, unless it says that only the nonce was stale; its 401 is handed out.
 
     Args:

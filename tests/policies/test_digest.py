@@ -15,7 +15,12 @@ from fastreq.policies.challenges import quoted_string, read_challenges
 from fastreq.policies.digest import MAX_ORIGINS, Digest
 from fastreq.url import parse_url
 
-HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+HASHES = {
+    "MD5": "md5",
+    "SHA-256": "sha256",
+    "SHA-512-256": "sha512_256",
+    "SHA-512": "sha512",
+}
 NAMES = [name + suffix for name in HASHES for suffix in ("", "-sess")]
 
 CHALLENGE = 'Digest realm="r", nonce="n1", qop="auth"'

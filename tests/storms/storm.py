@@ -1,0 +1,169 @@
+"""What all storms have in common: their size and seed, their bodies, their figures.
+
+A storm is small where the tests are run, and full where `make storm` runs it:
+
+    FASTREQ_STORM=small|full    how much of it (FASTREQ_STORM_FACTOR multiplies the requests)
+    FASTREQ_STORM_SEED=7        which one; printed with the figures
+"""
+
+import asyncio
+import os
+import random
+import ssl
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+from fastreq import Client, FastreqError, Response
+from servers.scripted import Handler, Server
+
+T = TypeVar("T")
+
+FULL = os.environ.get("FASTREQ_STORM", "small") == "full"
+FACTOR = float(os.environ.get("FASTREQ_STORM_FACTOR", "1"))
+SEED = int(os.environ.get("FASTREQ_STORM_SEED", "7"))
+
+FIGURES: dict[str, Counter[str]] = {}
+"""Of each storm that was run: what is printed at the end."""
+
+PROBES = 40
+"""Requests that have to work once a storm is over."""
+
+
+def sized(small: int, full: int) -> int:
+    """How much of a storm is run."""
+    return max(1, int((full if FULL else small) * FACTOR))
+
+
+def seeded(*what: object) -> random.Random:
+    """The same numbers for the same seed, whatever else was run before."""
+    return random.Random(f"{SEED} {what}")
+
+
+def note(storm: str, **figures: int) -> None:
+    """Add to the figures of a storm."""
+    FIGURES.setdefault(storm, Counter()).update(figures)
+
+
+def body_of(number: int, size: int) -> bytes:
+    """The only right body of a request: no other request has any part of it."""
+    mark = b"<%d>" % number
+    return (mark * (size // len(mark) + 1))[:size]
+
+
+async def outcome(response: Awaitable[T]) -> T | FastreqError:
+    """What came of it; whatever is no FastreqError ends the storm."""
+    try:
+        return await response
+    except FastreqError as exc:
+        return exc
+
+
+def show(result: Response | FastreqError) -> str:
+    """An outcome in few words."""
+    if isinstance(result, FastreqError):
+        return f"{type(result).__name__}: {result}"
+    return f"{result!r} {result.body[:60]!r}"
+
+
+def run(loop_factory: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, T]) -> T:
+    """Run a storm on a loop of its own; nothing may complain to the loop, no task be left."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_watched(main))
+
+
+async def _watched(main: Coroutine[Any, Any, T]) -> T:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+    result = await main
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [] == complaints
+    assert set() == asyncio.all_tasks() - {asyncio.current_task()}
+    return result
+
+
+def check_pool(client: Client) -> None:
+    """No lease, nobody in line, and every slot a connection that is idle."""
+    engine = client._engine
+    if engine is None:
+        return
+    pool = engine.pool
+    assert pool._slots == len(pool._idle), repr(pool)
+    for host in pool._hosts.values():
+        assert host.slots == len(host.idle), repr(host)
+        assert host.first_waiter() is None, repr(host)
+    assert not pool._starved
+    alive = {connection for connection in engine._connections if not connection.is_closed}
+    assert alive == set(pool._idle)
+
+
+async def check_health(client: Client, url: Callable[[int], str], size: int = 100) -> None:
+    """The client works as if nothing had happened."""
+    check_pool(client)
+    for number in range(PROBES):
+        response = await client.get(url(number))
+        assert body_of(number, size) == response.body
+    check_pool(client)
+
+
+class Elsewhere:
+    """A scripted server in a thread, so that the test's own loop may stand still."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self.server = server
+        self._loop = loop
+
+    def url(self, path: str = "/") -> str:
+        return self.server.url(path)
+
+    def do(self, what: Coroutine[Any, Any, T]) -> T:
+        """Have the server do something, and wait, with this loop standing still."""
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    async def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """Have the server do something, and wait, with this loop going on."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(what, self._loop))
+
+
+@contextmanager
+def elsewhere(handler: Handler, tls: ssl.SSLContext | None = None) -> Iterator[Elsewhere]:
+    """Run a scripted server in a thread of its own."""
+    loop = asyncio.SelectorEventLoop()
+    server = Server(handler, tls, None)
+    loop.run_until_complete(server.start("127.0.0.1"))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    there = Elsewhere(server, loop)
+    try:
+        yield there
+        there.do(server.stop())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+@asynccontextmanager
+async def cancelling(
+    requests: Awaitable[T], rng: random.Random, chance: float
+) -> AsyncIterator[asyncio.Task[T]]:
+    """A task that is, now and then, cancelled after a random number of turns of the loop."""
+    task = asyncio.ensure_future(requests)
+    canceller = None
+    if rng.random() < chance:
+        canceller = asyncio.create_task(_cancel(task, int(rng.expovariate(1 / 8))))
+    try:
+        yield task
+    finally:
+        if canceller is not None:
+            await canceller
+
+
+async def _cancel(task: asyncio.Task[Any], turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
