@@ -26,13 +26,11 @@ from fastreq.http1.request import encode_head, outgoing
 from fastreq.messages import Request
 from fastreq.options import Limits, Timeout
 from fastreq.policies.proxies import Proxy
+from fastreq.policies.retries import IDEMPOTENT
 from fastreq.pool import Pool
 from fastreq.protocol import RECEIVE_SIZE, HTTPProtocol
 from fastreq.resolve import Resolver
 from fastreq.trace import ConnectionClosed, ConnectionOpened, ConnectionReused, Hooks, NameResolved
-
-# RFC 9110, section 9.2.2: those that may be sent twice without being asked for twice.
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = (
     weakref.WeakKeyDictionary()

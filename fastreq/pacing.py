@@ -22,6 +22,7 @@ class Pacing:
     def __init__(self, policies: Policy | Mapping[str, Policy]) -> None:
         self._policies = check_policies(policies)
         self._hosts: dict[str, PacedHost] = {}  # by origin
+        self._most = MAX_HOSTS  # hosts, before the idle ones are looked for
 
     def __repr__(self) -> str:
         return f"<Pacing hosts={len(self._hosts)}>"
@@ -43,9 +44,10 @@ class Pacing:
         return policy.max_connections if policy is not None else None
 
     def _forget_idle(self) -> None:
-        if len(self._hosts) >= MAX_HOSTS:
+        if len(self._hosts) >= self._most:
             now = monotonic()
             self._hosts = {o: host for o, host in self._hosts.items() if not host.is_idle(now)}
+            self._most = max(MAX_HOSTS, 2 * len(self._hosts))  # those that are left are busy
 
 
 class PacedHost:

@@ -6,6 +6,7 @@
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from servers.scripted import Connection
@@ -89,6 +90,12 @@ def fault(says: str, *outcomes: str, **how: object):  # type: ignore[no-untyped-
         return act
 
     return add
+
+
+async def shut(conn: Connection) -> None:
+    """Send EOF, unless the client has gone already."""
+    with suppress(OSError):
+        await conn.half_close()
 
 
 @fault("answers as it should", BODY)
@@ -177,7 +184,7 @@ async def close_announced(conn: Connection, asked: Asked) -> bool:
 @fault("closes its own side after the answer, and goes on reading", BODY)
 async def half_close(conn: Connection, asked: Asked) -> bool:
     await conn.send(asked.whole("Connection: close"))
-    await conn.half_close()
+    await shut(conn)
     await conn.wait_closed()
     return False
 
@@ -311,7 +318,7 @@ async def early_413(conn: Connection, asked: Asked) -> bool:
 @fault("cuts TLS without its closure alert, in a body of known length", "IncompleteBody")
 async def cut(conn: Connection, asked: Asked) -> bool:
     await conn.send(asked.half())
-    await conn.half_close()
+    await shut(conn)
     await conn.wait_closed()
     return False
 
@@ -323,14 +330,14 @@ async def cut(conn: Connection, asked: Asked) -> bool:
 )
 async def tls_cut(conn: Connection, asked: Asked) -> bool:
     await conn.send(b"HTTP/1.1 200 OK\r\n\r\n" + asked.body)
-    await conn.half_close()
+    await shut(conn)
     await conn.wait_closed()
     return False
 
 
 @fault("sends bytes that are no TLS on a TLS connection", "ReadError", tls_only=True)
 async def tls_garbage(conn: Connection, asked: Asked) -> bool:
-    with conn._socket() as sock:
+    with suppress(OSError), conn._socket() as sock:
         sock.send(b"\x17\x03\x03\x00\x20" + b"garbage!" * 4)
     await conn.wait_closed()
     return False

@@ -112,7 +112,7 @@ async def fault_storm(storm: Storm, certs, tls: bool, count: int) -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_fault_storm(loop_factory, certs, tls):
     """C1: nothing wrong, no fault passes for success, no POST runs twice, the pool is exact."""
-    count = sized(3000, 250_000)
+    count = sized(1000, 250_000)
     storm = Storm(seeded("faults", tls), tls)
 
     run(loop_factory, fault_storm(storm, certs, tls, count))
