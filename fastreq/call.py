@@ -13,16 +13,17 @@ import asyncio
 import random
 import time
 from collections.abc import Coroutine
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from fastreq.building import SendOptions
 from fastreq.content.decode import codings_of, pieces
 from fastreq.content.reading import too_large
+from fastreq.content.sources import replayable
 from fastreq.deadline import NEVER
 from fastreq.engine import Engine
-from fastreq.errors import BodyTooLarge, FastreqError, TotalTimeout
+from fastreq.errors import BodyTooLarge, FastreqError, StreamConsumed, TotalTimeout
 from fastreq.http1.body import StreamedBody, WholeBody
 from fastreq.messages import Request, Response, ResponseHead
 from fastreq.pacing import PacedHost, Pacing
@@ -157,21 +158,22 @@ class Call:
         return self._sign(auth, request)
 
     async def _sign(self, auth: Auth, request: Request) -> Response:
-        flow = auth.flow(request)
-        try:
+        if auth.needs_body and not isinstance(request.body, bytes):
+            raise StreamConsumed(f"{auth!r} signs the body, so it has to be bytes, and no stream")
+        with closing(auth.flow(request)) as flow:
             signed = next(flow, request)
             while True:
                 response = await self._retried(signed)
                 try:
                     signed = flow.send(response)
+                    if not replayable(signed.body):
+                        raise StreamConsumed(f"{response!r}: a body that was a stream is gone")
                 except StopIteration:
                     return response
                 except BaseException:
                     await response.aclose()
                     raise
                 await response.aclose()
-        finally:
-            flow.close()
 
     def _retried(self, request: Request) -> Exchanging:
         """Try again what failed in passing, within the retries, the budget and the time."""

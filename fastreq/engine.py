@@ -11,6 +11,7 @@ from time import monotonic
 
 from fastreq.ceiling import Ceiling
 from fastreq.connect import Connector, Progress, Route
+from fastreq.content.sources import replayable
 from fastreq.deadline import NEVER, Deadlines, blocked
 from fastreq.errors import (
     ClientClosed,
@@ -106,7 +107,7 @@ class Engine:
         if payload:
             exchange.expects = "expect" in names
         elif exchange.streams:
-            exchange.switches = "upgrade" in names
+            exchange.switches = "upgrade" in names or request.method == "CONNECT"
         connection = self.pool.take(route)
         if connection is None:
             connection = await self._lease(route, timeout, exchange)
@@ -272,7 +273,7 @@ def _may_repeat(exchange: Exchange, request: Request) -> bool:
     Once, and only where the connection had carried another request, no byte of an answer came,
     the body can be sent again, and the request cannot have been acted upon, or may be twice.
     """
-    if exchange.opened is not None or exchange.begun or not isinstance(request.body, bytes):
+    if exchange.opened is not None or exchange.begun or not replayable(request.body):
         return False
     return (
         not exchange.written

@@ -236,7 +236,7 @@ class Download:
                 self._part.throw_away()
                 return None
             response.raise_for_status()
-            if response.status != (206 if size else 200) and response.status != 200:
+            if response.status != 200 and not (size and response.status == 206):
                 raise RemoteProtocolError(f"{response!r} is no file").at("head")
             begin = self._part.begin if response.status == 200 else self._go_on
             with begin(response) as file:

@@ -47,6 +47,8 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
         LocalProtocolError: the fields contradict each other, or the body.
     """
     fields, body, url = request.fields, request.body, request.url
+    if request.method == "CONNECT":
+        target = _tunnel(request)
     if not body and _SPECIAL.isdisjoint(fields.names) and request.method not in _EMPTY_LENGTH:
         host, framing, block = url.host_field, b"", fields.block
     else:
@@ -66,6 +68,18 @@ def _host(request: Request) -> bytes:
     if len(hosts) > 1 or not _HOST.fullmatch(hosts[0]):
         raise LocalProtocolError(f"Host {quoted(', '.join(hosts))}: expected one host[:port]")
     return hosts[0].encode("ascii")
+
+
+def _tunnel(request: Request) -> bytes:
+    """Where a CONNECT leads: host and port, and nothing else (RFC 9112, section 3.2.3)."""
+    url = request.url
+    if url.target != b"/":
+        raise LocalProtocolError(f"CONNECT leads to host:port; {quoted(url.redacted)} has a path")
+    return url.host_field if url.port is not None else b"%b:%d" % (url.host_field, _port(url))
+
+
+def _port(url: URL) -> int:
+    return url.effective_port
 
 
 def _framing(request: Request) -> bytes:
