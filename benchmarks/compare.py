@@ -107,10 +107,15 @@ class Bench:
             client
             for client in CLIENTS
             if (self.clients and client in self.clients)
-            or (not self.clients and (self.form == "full" or client in scenario.clients))
+            or (not self.clients and self._takes_part(client, scenario, number))
         ]
         for place in range(len(chosen)):
             yield chosen[(place + number) % len(chosen)]
+
+    def _takes_part(self, client: str, scenario: Scenario, number: int) -> bool:
+        if self.form == "full" or client in scenario.clients:
+            return True
+        return number == 0 and client in scenario.once
 
     def _work(self, client: str, scenario: str, site: Path) -> dict[str, Any]:
         longer = FULL_SECONDS if self.form == "full" else 1

@@ -113,14 +113,10 @@ class Comparison:
     def figure(self, scenario: str, client: str, metric: str) -> Figure | None:
         return Figure.of(list(self.values(scenario, client, metric).values()))
 
-    def ratio(
-        self, of: tuple[str, str], to: tuple[str, str], metric: str
-    ) -> Figure | None:
+    def ratio(self, of: tuple[str, str], to: tuple[str, str], metric: str) -> Figure | None:
         """One (scenario, client) to another, round by round."""
         ours, theirs = self.values(*of, metric), self.values(*to, metric)
-        return Figure.of(
-            [ours[number] / theirs[number] for number in ours if theirs.get(number)]
-        )
+        return Figure.of([ours[number] / theirs[number] for number in ours if theirs.get(number)])
 
     def best(self, scenario: str, clients: Iterable[str], metric: str) -> str | None:
         """Whose median is the best."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -24,10 +25,8 @@ def peak_bytes() -> int:
 
 def forget_peak() -> None:
     """Start anew with `peak_bytes()`, where the system can do that."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _from_status(name: str) -> int:

@@ -25,11 +25,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from served import POSTED, Site
+
 from fastreq.testing import Server
 from fastreq.testing.launch import make_certificate
 from fastreq.testing.routes import JSON
 from fastreq.testing.server import allow_many_connections, pattern
-from served import POSTED, Site
 
 START_SECONDS = 10  # that nginx may take
 BLOCK = 2**20  # bytes of a file that are written at a time
@@ -41,7 +42,9 @@ UPLOAD = 100 * 10**6  # bytes
 
 
 @contextlib.contextmanager
-def serving(*, large: int = 2**28, core: int | None = None, bundled: bool = False) -> Iterator[Site]:
+def serving(
+    *, large: int = 2**28, core: int | None = None, bundled: bool = False
+) -> Iterator[Site]:
     """Serve until the end of the block.
 
     Args:
@@ -148,9 +151,7 @@ ORIGINS = 1000
 
 
 @contextlib.contextmanager
-def nginx(
-    binary: str, folder: Path, large: int, has_tls: bool, core: int | None
-) -> Iterator[Site]:
+def nginx(binary: str, folder: Path, large: int, has_tls: bool, core: int | None) -> Iterator[Site]:
     answers = write_answers(folder, large)
     hosts = ["127.0.0.1", *(f"127.1.{n // 250}.{n % 250 + 1}" for n in range(ORIGINS))]
     if sys.platform != "linux":

@@ -11,9 +11,9 @@ The line has the client's version and loop, and, after a warm-up:
     peak_mb                           the most memory that the process had, MB of 10^6 bytes
 
 and by scenario: megabytes_per_second, growth_mb (of memory during a download), drift (of memory,
-from what it was at the 10,000th request, as a part of that), import_ms. Instead of all that, "left_out"
-says why a client has no part in a scenario, "wrong" which answer was not what the server sent, and
-"failed" what it raised; with the latter two, the exit code is 1.
+from what it was at the 10,000th request, as a part of that), import_ms. Instead of all that,
+"left_out" says why a client has no part in a scenario, "wrong" which answer was not what the server
+sent, and "failed" what it raised; with the latter two, the exit code is 1.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from measure import (
 from scenarios import SCENARIOS, Scenario
 from served import POSTED, Site
 
-WARM_UP = 0.25  # seconds; every caller has asked at least once, however long that takes
+WARM_UP = 0.2  # seconds; every caller has asked at least once, however long that takes
 SAMPLE_EVERY = 10_000  # requests of `map`, for a look at the memory
-IMPORTS = 5
+IMPORTS = 3
 
 Result = dict[str, Any]
 
@@ -116,9 +116,7 @@ async def measure_load(
         stack.push_async_callback(client.close)
         latencies = await client.drive(load)
         if latencies is None and client.blocks:
-            latencies = await asyncio.to_thread(
-                load.drive_threads, ask_by(client, scenario, site)
-            )
+            latencies = await asyncio.to_thread(load.drive_threads, ask_by(client, scenario, site))
         elif latencies is None:
             ask = ask_by(client, scenario, site)
             if scenario.neighbours:
@@ -190,10 +188,10 @@ async def measure_stream(client: Adapter, scenario: Scenario, site: Site) -> Res
         target = Path(folder, "body")
 
         async def get(url: str) -> None:
+            download: Callable[..., Any] = client.download
             if client.blocks:
-                await asyncio.to_thread(client.download, url, target)
-            else:
-                await client.download(url, target)
+                download = partial(asyncio.to_thread, download)
+            await download(url, target)
 
         await client.open()
         try:
@@ -221,9 +219,7 @@ async def measure_stream(client: Adapter, scenario: Scenario, site: Site) -> Res
 # ---- client.map
 
 
-async def measure_map(
-    client: Adapter, scenario: Scenario, site: Site, *, requests: int
-) -> Result:
+async def measure_map(client: Adapter, scenario: Scenario, site: Site, *, requests: int) -> Result:
     """So many requests by one call, with a look at the memory every 10,000."""
     load = load_of(scenario, site, 0)
     urls = load.urls_of(0)

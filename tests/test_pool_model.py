@@ -308,4 +308,4 @@ def pick(things, place):
 
 
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestPool.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

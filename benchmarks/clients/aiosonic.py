@@ -9,6 +9,7 @@ from typing import Any
 import aiosonic
 from aiosonic.connectors import TCPConnector
 from aiosonic.pools import PoolConfig
+
 from clients import base
 
 

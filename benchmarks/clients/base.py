@@ -38,7 +38,6 @@ class LeftOut(Exception):
     """A client cannot do what a scenario asks, or is not there; the text says why."""
 
 
-
 class Adapter:
     """One client. It is used as it comes: with its own defaults, but for what would forbid a
     scenario, such as a limit of connections below the number of callers."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clients import base
 from curl_cffi import AsyncSession
+
+from clients import base
 
 
 class Adapter(base.Adapter):

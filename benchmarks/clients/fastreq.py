@@ -41,6 +41,6 @@ class Adapter(base.Adapter):
 
     async def map(self, urls: base.URLs, concurrency: int) -> AsyncIterator[base.Answer]:
         async for result in self.client.map(urls, concurrency=concurrency):
-            if result.error is not None:
-                raise result.error
+            if result.response is None:
+                raise result.error or RuntimeError("neither a response nor an error")
             yield result.response.status, result.response.body

@@ -6,8 +6,9 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from clients import base
 from zapros import AsyncClient, AsyncIOTransport, AsyncStdNetworkHandler
+
+from clients import base
 
 
 class Adapter(base.Adapter):

@@ -75,11 +75,8 @@ def _tunnel(request: Request) -> bytes:
     url = request.url
     if url.target != b"/":
         raise LocalProtocolError(f"CONNECT leads to host:port; {quoted(url.redacted)} has a path")
-    return url.host_field if url.port is not None else b"%b:%d" % (url.host_field, _port(url))
-
-
-def _port(url: URL) -> int:
-    return url.effective_port
+    port = b"" if url.port is not None else b":%d" % url.effective_port
+    return url.host_field + port
 
 
 def _framing(request: Request) -> bytes:

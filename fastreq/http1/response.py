@@ -111,7 +111,12 @@ class ResponseReader:
     def persistent(self) -> bool:
         """Whether the connection may carry another exchange (RFC 9112, section 9.3)."""
         head = self.head
-        return head is not None and head.persistent and type(self._framing) is not CloseReader
+        return (
+            head is not None
+            and head.persistent
+            and type(self._framing) is not CloseReader
+            and self.method != "CONNECT"  # what follows is what the tunnel carries
+        )
 
     @property
     def trailers(self) -> bytes:

@@ -273,7 +273,7 @@ class Relay:
         reader, writer = await self._dial(authority if ":" in authority else f"{authority}:80")
         try:
             head = head.replace(target.encode(), b"/" + path.encode(), 1)
-            lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Proxy-Auth")]
+            lines = [x for x in head.split(b"\r\n") if not x.lower().startswith(b"proxy-auth")]
             body = await conn.read_body(head)
             self.seen += body
             writer.write(b"\r\n".join(lines).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
