@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import json
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,10 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fastreq
 from measure import allow_many_connections, resident_bytes
 from served import Site
 from server import cores, serving
+
+import fastreq
 
 Figures = dict[str, float]
 
@@ -34,8 +37,11 @@ UNLIMITED = fastreq.Limits(max_connections=None, max_per_host=None, keepalive_ex
 
 
 def settled() -> int:
-    """Resident memory, when garbage is gone."""
+    """Resident memory, when garbage is gone, and what malloc keeps for later is given back."""
     gc.collect()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
     return resident_bytes()
 
 
@@ -52,17 +58,16 @@ async def connections(site: Site, count: int, *, tls: bool, then: str) -> Figure
         await all_at_once(client, large, count)
         after = settled()
         opened = client.stats().total.idle
-    return {"connections": opened, "idle": (idle - before) / count, "after": (after - before) / count}
+    return {
+        "connections": opened,
+        "idle": (idle - before) / count,
+        "after": (after - before) / count,
+    }
 
 
 async def all_at_once(client: fastreq.Client, url: str, count: int) -> None:
-    """So many requests, each on a connection of its own, since none ends before all are open."""
-    responses = [await client.send(client.build_request("GET", url), stream=True)]
-    opening = (client.send(client.build_request("GET", url), stream=True) for _ in range(count - 1))
-    responses += await asyncio.gather(*opening)
-    for response in responses:  # one body at a time: it is the connections that are measured
-        async for _ in response.iter_bytes():
-            pass
+    """So many requests, each on a connection of its own, since all ask before one is answered."""
+    await asyncio.gather(*(client.get(url) for _ in range(count)))
 
 
 async def queued(site: Site, count: int) -> Figures:
@@ -70,30 +75,19 @@ async def queued(site: Site, count: int) -> Figures:
     limits = fastreq.Limits(max_connections=1)
     async with fastreq.Client(limits=limits) as client:
         await client.get(site.url + site.answers["small"][0])
-
-        async def ask() -> None:
-            await client.get(site.url + site.answers["slow"][0])
-
-        async def sleep() -> None:
-            await asyncio.sleep(60)
-
-        figures = {}
-        for name, wait in {"request": ask, "task": sleep}.items():
-            before = settled()
-            tasks = [asyncio.create_task(wait()) for _ in range(count)]
-            await asyncio.sleep(1)
-            figures[name] = (settled() - before) / count
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            del tasks
-    # The second found room that the first had left, so a task's own is seen apart, below.
-    return {"queued": figures["request"]}
+        before = settled()
+        slow = site.url + site.answers["slow"][0]
+        tasks = [asyncio.create_task(client.get(slow)) for _ in range(count)]
+        await asyncio.sleep(1)
+        figure = (settled() - before) / count
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return {"queued": figure}
 
 
 async def tasks(site: Site, count: int) -> Figures:
     """A task that waits for nothing of ours."""
-    await asyncio.sleep(0)
     before = settled()
     made = [asyncio.create_task(asyncio.sleep(60)) for _ in range(count)]
     await asyncio.sleep(1)
@@ -122,6 +116,7 @@ async def clients(site: Site, count: int) -> Figures:
 
 async def many(site: Site, count: int) -> Figures:
     """So many connections at once in one process, each used twice."""
+    count = min(count, most_connections())
     url = site.url + site.answers["small"][0]
     async with fastreq.Client(limits=UNLIMITED) as client:
         await client.get(url)
@@ -162,13 +157,19 @@ async def growth(site: Site, count: int) -> Figures:
         }
 
 
+def most_connections() -> int:
+    """Those that this user may have, with some files to spare."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most - 200
+
+
 MEASURES: dict[str, Callable[[Site], Awaitable[Figures]]] = {
-    "plain": partial(connections, count=1000, tls=False, then="chunked"),
+    "plain": partial(connections, count=300, tls=False, then="chunked"),
     "tls": partial(connections, count=300, tls=True, then="chunked"),
     "queued": partial(queued, count=10_000),
     "tasks": partial(tasks, count=10_000),
     "clients": partial(clients, count=500),
-    "many": partial(many, count=9_000),
+    "many": partial(many, count=10_000),
     "growth": partial(growth, count=100_000),
 }
 

@@ -186,6 +186,7 @@ class Engine:
         self._connections.add(connection)
         connection.when_lost(self._connections.discard)
         self.deadlines.watch(connection)
+        connection.when_lost(self.deadlines.forget)  # for it may have been lost already
         if self._hooks is not None:
             self._tell_opened(self._hooks, connection, route, progress)
         return connection

@@ -12,6 +12,7 @@ from fastreq.errors import (
     FastreqError,
     ReadTimeout,
     RemoteProtocolError,
+    StreamConsumed,
     TimeoutException,
     TotalTimeout,
     WriteTimeout,
@@ -157,6 +158,7 @@ class Exchange(ResponseReader):
 
     def _abandon(self) -> None:
         if self.connection is not None:
+            self.error = StreamConsumed("the body of this response was dropped before its end")
             self.connection.abandon(self)
 
     # ---- deadlines

@@ -110,8 +110,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """
         self._begin(exchange)
         try:
-            if self.is_closed:
-                raise WriteError(f"{self._where()} closed the connection before the request")
+            if self.is_closed or self._spoke_first():
+                raise WriteError(f"{self._where()} closed, or spoke, before the request was sent")
             if not body:
                 exchange.written = exchange.sent = True
                 self.transport.write(head)
@@ -125,6 +125,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         except BaseException:
             self.abandon(exchange)
             raise
+        if self._exchange is exchange:  # a stream; its peer owes us nothing until somebody reads
+            self._silent_since = NEVER
 
     def _begin(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -139,6 +141,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """Close the connection, if the exchange is still under way on it."""
         if self._exchange is exchange:
             self._end(exchange, reusable=False)
+            self._wake()
 
     def call(self, what: Callable[[], None]) -> None:
         """Call something in the thread of the loop, unless that is gone."""
@@ -149,7 +152,9 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     async def wait_for_body(self, exchange: Exchange) -> None:
         """Wait until there is more of a body that streams, or its end, or an error."""
-        await self._wait_for_peer(exchange.read_timeout, exchange.total_due)
+        if self._waiter is not None:
+            raise RuntimeError("the body of this response is being read by another task")
+        await self._wait_for_peer(exchange, exchange.read_timeout)
 
     def body_taken(self, body: StreamedBody) -> None:
         """A reader has taken a piece of the body."""
@@ -227,7 +232,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
                     self.transport.write(piece)
         await self._drain(exchange)
         exchange.sent = True
-        self._silent_since = monotonic()
+        if self._exchange is exchange:
+            self._expect(exchange, exchange.read_timeout)
 
     async def _await_continue(self, exchange: Exchange) -> None:
         """Wait for 100 (Continue), but not for ever (RFC 9110, section 10.1.1)."""
@@ -237,25 +243,33 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             while not exchange.continued and exchange.head is None and exchange.error is None:
                 if monotonic() >= until:
                     break
-                await self._wait_for_peer(NEVER, exchange.total_due)
+                await self._wait_for_peer(exchange, NEVER)
         finally:
             timer.cancel()
 
     async def _drain(self, exchange: Exchange) -> None:
         """Wait until the transport's buffer has room, the peer has answered, or failed."""
         while self._write_paused and exchange.error is None and not exchange.answered_early:
-            await self._wait_for_peer(exchange.write_timeout, exchange.total_due)
+            await self._wait_for_peer(exchange, exchange.write_timeout)
 
-    async def _wait_for_peer(self, patience: float, total_due: float) -> None:
+    async def _wait_for_peer(self, exchange: Exchange, patience: float) -> None:
         """Wait for whatever the peer does next, and no longer than so many seconds."""
-        self._silent_since = now = monotonic()
-        self.due = min(now + patience, total_due)
-        self._deadlines.moved_up(self.due)
+        self._expect(exchange, patience)
         self._waiter = waiter = self._loop.create_future()
         try:
             await waiter
         finally:
-            self._silent_since = NEVER
+            if self._waiter is waiter:  # cancelled
+                self._waiter = None
+            if self._exchange is exchange:  # or the connection carries another's by now
+                self._silent_since = NEVER
+
+    def _expect(self, exchange: Exchange, patience: float) -> None:
+        """From now on, the peer may be silent for so many seconds."""
+        now = monotonic()
+        self._silent_since = now if patience < NEVER else NEVER
+        self.due = due = min(now + patience, exchange.total_due)
+        self._deadlines.moved_up(due)
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -274,7 +288,10 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._rest(exchange)
         else:
             self._window = self._buffer
-            if exchange.ended and not self._read_paused:
+            if not exchange.ended:
+                exchange.body.give_up()
+            # A close would wait until the peer has taken all of the request, and it need not.
+            if exchange.ended and not self._read_paused and not self._unsent_bytes():
                 self.close()
             else:
                 self.abort()
@@ -376,8 +393,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             exchange.sent
             and exchange.persistent
             and not exchange.is_last
-            and not self._write_paused
             and not self.is_closed
+            and not self._unsent_bytes()
             and self._kept_seconds(exchange) > 0
         )
 
@@ -474,9 +491,10 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def _note_progress(self, now: float) -> None:
         """A peer that takes our bytes, however slowly, is not silent."""
-        unsent = self.transport.get_write_buffer_size()
+        unsent = self._unsent_bytes()
         if unsent != self._unsent:
-            self._unsent, self._silent_since = unsent, now
+            self._unsent = unsent
+            self._silent_since = now if unsent else NEVER  # then it is we who owe it something
 
     def _where(self) -> str:
         kind = "a reused connection" if self.reused else "a new connection"
@@ -484,8 +502,20 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     # ---- the socket
 
+    def _unsent_bytes(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def _spoke_first(self) -> bool:
+        """Whether a new connection has said something before it was asked (RFC 9112, 9.2).
+
+        Under TLS there are things to say that are no answers, and answers have been seen by now.
+        """
+        return not self.reused and self._tls is None and self._is_readable()
+
     def _is_readable(self) -> bool:
         """Ask the socket; an idle connection has nothing to say, so whatever it says is bad."""
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([self.transport.get_extra_info("socket")], [], [], 0)[0])
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)

@@ -43,6 +43,8 @@ class DecodedStream:
         self._max_body = max_body
         self._touched = False  # somebody has begun to read
         self._ended = False
+        self._is_read = False  # to the last piece
+        self._error: FastreqError | None = None  # that it ended with, and whoever asks again gets
         self.when_ended: Callable[[FastreqError | None], None] | None = None
 
     def __aiter__(self) -> Self:
@@ -50,11 +52,14 @@ class DecodedStream:
 
     async def __anext__(self) -> bytes:
         self._touched = True
+        if self._error is not None:
+            raise self._error
         while True:
             try:
                 for piece in self._ready:
                     return piece
                 if self._ended:
+                    self._is_read = True
                     raise StopAsyncIteration
                 piece = await self._stream.read()
                 if not piece:
@@ -62,10 +67,12 @@ class DecodedStream:
                 self._ready = self._decode(piece)
             except FastreqError as exc:  # what has failed, or cannot be decoded, has no rest
                 self._end(exc)
+                self._stream.drop()
                 raise
 
     def _end(self, error: FastreqError | None) -> None:
         self._ended = True
+        self._error = self._error or error
         call, self.when_ended = self.when_ended, None
         if call is not None:
             call(error)
@@ -87,6 +94,7 @@ class DecodedStream:
         if self._touched:
             raise StreamConsumed("the body of this response has been read already")
         self._touched = self._ended = True
+        self._error = StreamConsumed("the body of this response is being read as it was sent")
         return Undecoded(self._stream, self._end)
 
     async def whole(self) -> bytes:
@@ -113,6 +121,9 @@ class DecodedStream:
         """Drop the rest, and wait until that is done."""
         self._touched = True
         self._ready = iter(())
+        if not self._is_read:
+            dropped = StreamConsumed("the body of this response was dropped before its end")
+            self._error = self._error or dropped
         self._end(None)
         await self._stream.aclose()
 

@@ -93,6 +93,13 @@ class WholeBody:
             if self.size < self._announced:
                 self._open_segment()
 
+    def give_up(self) -> None:
+        """The rest will not come: let go of the place that was set aside, or a BytesIO that the
+        garbage collector finds complains of the view on it."""
+        self._view.release()
+        self._view, self._segment = memoryview(b""), None
+        self._pieces.clear()
+
     def value(self) -> bytes:
         """Hand out the body, once it has ended, and keep nothing of it."""
         pieces, self._pieces = self._pieces, []
@@ -119,6 +126,9 @@ class StreamedBody:
     def window(self) -> None:
         """A stream has no final place."""
         return
+
+    def give_up(self) -> None:
+        """The rest will not come; what has come may still be read."""
 
     def take(self) -> bytes:
         """Give the oldest piece."""

@@ -74,7 +74,9 @@ class Canary:
         if missing:
             pytest.fail(f"no server got {missing}: what was tested?")
 
-    def _sightings(self, servers: tuple[Watched, ...] | list[Watched]) -> Iterator[tuple[bytes, str]]:
+    def _sightings(
+        self, servers: tuple[Watched, ...] | list[Watched]
+    ) -> Iterator[tuple[bytes, str]]:
         for server in servers:
             for request in server.requests:
                 origin = _origin(server.url(""), request)

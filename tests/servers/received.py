@@ -1,8 +1,8 @@
 """What a server of the tests received, read by rules that are not the client's.
 
-    request = received(server)          # the last; received(server, 0): the first
-    assert "POST" == request.method
-    assert b"hello" == request.body
+request = received(server)          # the last; received(server, 0): the first
+assert "POST" == request.method
+assert b"hello" == request.body
 """
 
 from dataclasses import dataclass
