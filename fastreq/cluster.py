@@ -17,8 +17,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -153,6 +154,10 @@ def fan_out(
             report.add(done)
             if meter is not None:
                 meter.add(done.rows, done.rows - done.ok, done.bytes)
+    for left in folder.glob("*.tmp"):  # by workers that were killed
+        left.unlink(missing_ok=True)
+    if meter is not None:
+        meter.count(None)
     report.seconds = monotonic() - report._started
     return report
 
@@ -170,7 +175,8 @@ def run_part(
     """Do a part, on whichever machine this is: one loop, one client, one file."""
     if os.path.exists(path):
         return _count(path)
-    temporary = f"{path}.{os.getpid()}.tmp"
+    # A scheduler may take a worker for dead that is only slow, and have another do its part.
+    temporary = f"{path}.{token_hex(4)}.tmp"
     report = run(_write(items, temporary, concurrency, of_client, of_request))
     os.replace(temporary, path)
     return report
@@ -218,12 +224,8 @@ def _split(
     check_options(of_request)
     if max_per_host is not None:
         limits = of_client.get("limits", Limits())
-        of_client["limits"] = Limits(
-            max_connections=limits.max_connections,
-            max_per_host=check_count("max_per_host", max_per_host),
-            max_keepalive=limits.max_keepalive,
-            keepalive_expiry=limits.keepalive_expiry,
-            max_age=limits.max_age,
+        of_client["limits"] = replace(
+            limits, max_per_host=check_count("max_per_host", max_per_host)
         )
     return of_client, of_request
 
@@ -286,6 +288,7 @@ def _in_flight(
     more = True
     while more or waiting or running:
         busy = {part.shard for part in running.values()}
+        broken = False
         while len(running) < pool.width:
             ready = next((part for part in waiting if part.shard not in busy), None)
             if ready is not None:
@@ -300,16 +303,26 @@ def _in_flight(
                 continue
             _refuse_another_job(folder, ready)
             busy.add(ready.shard)
-            running[work(pool.executor, ready)] = ready
-        for done in wait(running, return_when=FIRST_COMPLETED).done:
-            part = running.pop(done)
             try:
-                yield done.result()
-            except BrokenExecutor:
-                waiting.extend([part, *running.values()])
-                running.clear()
-                pool.restart()
+                running[work(pool.executor, ready)] = ready
+            except BrokenExecutor:  # found out by nobody yet
+                waiting.appendleft(ready)
+                broken = True
                 break
+        done = () if broken else wait(running, return_when=FIRST_COMPLETED).done
+        for future in done:
+            try:
+                report = future.result()
+            except BrokenExecutor:
+                broken = True
+                break
+            del running[future]
+            yield report
+        if broken:
+            # Parts in the order in which they were cut; those that are done say so themselves.
+            waiting.extendleft(reversed(running.values()))
+            running.clear()
+            pool.restart()
 
 
 def _refuse_another_job(folder: Path, part: Part) -> None:

@@ -34,16 +34,16 @@ def held(readings):
 
 
 def test_under_it_nobody_is_held():
-    ceiling, (a, b) = Ceiling(100), two = Ceiling(100), (Reading(), Reading())
-    ceiling.grew(a, 50)
-    ceiling.grew(b, 50)
-    assert [False, False] == held(two[1])
+    ceiling, readings = Ceiling(100), [Reading(), Reading()]
+    for reading in readings:
+        ceiling.grew(reading, 50)
+    assert [False, False] == held(readings)
 
 
 def test_over_it_the_oldest_goes_on():
     """Else nobody would ever get done."""
     ceiling, readings = Ceiling(100), [Reading(), Reading(), Reading()]
-    a, b, c = readings
+    a, b, _ = readings
     for reading in readings:
         ceiling.grew(reading, 40)
     assert [False, False, True] == held(readings)

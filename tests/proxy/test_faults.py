@@ -44,15 +44,16 @@ def answering(answer, then="wait_closed", step=None):
     return misbehave
 
 
+BODY = b"Content-Length: 8\r\n\r\nTHE-BODY"
 MISBEHAVIOUR = {
-    "407": b"HTTP/1.1 407 Who are you?\r\nProxy-Authenticate: Basic\r\nContent-Length: 8\r\n\r\nTHE-BODY",
-    "3xx": b"HTTP/1.1 302 Found\r\nLocation: http://evil.test/\r\nContent-Length: 8\r\n\r\nTHE-BODY",
+    "407": b"HTTP/1.1 407 Who are you?\r\nProxy-Authenticate: Basic\r\n" + BODY,
+    "3xx": b"HTTP/1.1 302 Found\r\nLocation: http://evil.test/\r\n" + BODY,
     "401": b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\n\r\nTHE-BODY",
     "101": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nTHE-BODY",
     "503": b"HTTP/1.1 503 Down\r\nRetry-After: 1\r\n\r\nTHE-BODY",
     "200 and bytes": b"HTTP/1.1 200 OK\r\n\r\nTHE-BODY",
-    "200 and a body": b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nTHE-BODY",
-    "200 and a response": b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nTHE-BODY",
+    "200 and a body": b"HTTP/1.1 200 OK\r\n" + BODY,
+    "200 and a response": b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n" + BODY,
     "200 and a TLS record": b"HTTP/1.1 200 OK\r\n\r\n\x16\x03\x03\x00\x02THE-BODY",
     "1xx flood": b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000,
     "huge head": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000_000,

@@ -209,6 +209,42 @@ def _wait_until_up(name: str, process: subprocess.Popen[bytes], port: int, outpu
     pytest.fail(f"{name} does not start: {output.read_text()}", pytrace=False)
 
 
+# ---- for all
+
+
+@dataclass(frozen=True)
+class TwoCertificates:
+    """Contexts for servers: the origin's name is not the proxy's."""
+
+    ca_file: str
+    origin: ssl.SSLContext  # for origin.test alone
+    proxy: ssl.SSLContext  # for localhost alone
+    strange_origin: ssl.SSLContext  # the same by a CA that nobody knows
+    strange_proxy: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def two_certs(tmp_path_factory: pytest.TempPathFactory) -> TwoCertificates:
+    try:
+        import trustme
+    except ImportError:
+        missing_server("trustme is not installed")
+
+    folder = tmp_path_factory.mktemp("two-certs")
+    ca, stranger = trustme.CA(), trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+
+    def issue(by: trustme.CA, name: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        by.issue_cert(name).configure_cert(context)
+        return context
+
+    return TwoCertificates(
+        str(folder / "ca.pem"),
+        *(issue(by, name) for by in (ca, stranger) for name in ("origin.test", "localhost")),
+    )
+
+
 @pytest.fixture(autouse=True)
 def no_proxies_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may need a proxy; the tests do not."""
