@@ -36,8 +36,9 @@ Figures = dict[str, float]
 UNLIMITED = fastreq.Limits(max_connections=None, max_per_host=None, keepalive_expiry=3600)
 
 
-def settled() -> int:
+async def settled() -> int:
     """Resident memory, when garbage is gone, and what malloc keeps for later is given back."""
+    await asyncio.sleep(0.05)  # the loop still holds the results of what has just ended
     gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
@@ -52,11 +53,11 @@ async def connections(site: Site, count: int, *, tls: bool, then: str) -> Figure
     ca_file = site.ca_file if tls else None
     async with fastreq.Client(limits=UNLIMITED, verify=ca_file or True) as client:
         await client.get(small)
-        before = settled()
+        before = await settled()
         await all_at_once(client, small, count)
-        idle = settled()
+        idle = await settled()
         await all_at_once(client, large, count)
-        after = settled()
+        after = await settled()
         opened = client.stats().total.idle
     return {
         "connections": opened,
@@ -75,11 +76,11 @@ async def queued(site: Site, count: int) -> Figures:
     limits = fastreq.Limits(max_connections=1)
     async with fastreq.Client(limits=limits) as client:
         await client.get(site.url + site.answers["small"][0])
-        before = settled()
+        before = await settled()
         slow = site.url + site.answers["slow"][0]
         tasks = [asyncio.create_task(client.get(slow)) for _ in range(count)]
         await asyncio.sleep(1)
-        figure = (settled() - before) / count
+        figure = (await settled() - before) / count
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -88,10 +89,10 @@ async def queued(site: Site, count: int) -> Figures:
 
 async def tasks(site: Site, count: int) -> Figures:
     """A task that waits for nothing of ours."""
-    before = settled()
+    before = await settled()
     made = [asyncio.create_task(asyncio.sleep(60)) for _ in range(count)]
     await asyncio.sleep(1)
-    figure = (settled() - before) / count
+    figure = (await settled() - before) / count
     for task in made:
         task.cancel()
     await asyncio.gather(*made, return_exceptions=True)
@@ -103,12 +104,12 @@ async def clients(site: Site, count: int) -> Figures:
     url = site.url + site.answers["small"][0]
     async with fastreq.Client() as first:
         await first.get(url)
-    before = settled()
+    before = await settled()
     made = [fastreq.Client() for _ in range(count)]
-    fresh = settled()
+    fresh = await settled()
     for client in made:
         await client.get(url)
-    used = settled()
+    used = await settled()
     for client in made:
         await client.aclose()
     return {"fresh": (fresh - before) / count, "used": (used - before) / count}
@@ -120,14 +121,14 @@ async def many(site: Site, count: int) -> Figures:
     url = site.url + site.answers["small"][0]
     async with fastreq.Client(limits=UNLIMITED) as client:
         await client.get(url)
-        before = settled()
+        before = await settled()
         for _ in range(2):
             responses = await asyncio.gather(*(client.get(url) for _ in range(count)))
             wrong = [response for response in responses if response.status != 200]
             if wrong:
                 raise RuntimeError(f"{len(wrong)} answers are no 200")
             del responses
-        after = settled()
+        after = await settled()
         total = client.stats().total
     return {"connections": total.opened, "megabytes": (after - before) / 1e6}
 
@@ -146,10 +147,10 @@ async def growth(site: Site, count: int) -> Figures:
     async with fastreq.Client(limits=UNLIMITED) as client:
         until = count - 10_000
         await asyncio.gather(*(ask() for _ in range(64)))
-        before, blocks = settled(), sys.getallocatedblocks()
+        before, blocks = await settled(), sys.getallocatedblocks()
         until = 0
         await asyncio.gather(*(ask() for _ in range(64)))
-        after = settled()
+        after = await settled()
         return {
             "requests": count,
             "kilobytes": (after - before) / 1e3,

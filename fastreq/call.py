@@ -116,6 +116,8 @@ class Call:
 
     async def run(self, request: Request) -> Response:
         """Give the response: of the last request, where it was redirected."""
+        if request.url.userinfo:
+            self._options = self._options._replace(auth=from_userinfo(request.url))
         try:
             response = await self._authorized(request)
             if response.status in STATUSES and self._options.follow_redirects:
@@ -152,7 +154,7 @@ class Call:
 
     def _authorized(self, request: Request) -> Exchanging:
         """Sign the request, and answer what the server asks, but only where the user sent us."""
-        auth = from_userinfo(request.url) if request.url.userinfo else self._options.auth
+        auth = self._options.auth
         if auth is None or not self._at_home:
             return self._retried(request)
         return self._sign(auth, request)

@@ -7,6 +7,8 @@ import errno
 import ipaddress
 import os
 import ssl
+import sys
+from asyncio import sslproto
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -293,6 +295,7 @@ def interleave(addresses: Sequence[Address]) -> list[str]:
 async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -> None:
     """Put TLS on a connection, or abort it."""
     plain = protocol.transport
+    _mend(plain)
     try:
         if context.check_hostname and not route.server_hostname:
             raise ValueError("no name to look for in the certificate")  # start_tls() would not mind
@@ -319,6 +322,12 @@ async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -
         plain.abort()
         raise
     protocol.secured(secure)
+
+
+def _mend(transport: Any) -> None:
+    """Let what is put on top of asyncio's TLS close it: in 3.11 and early 3.12 a TypeError."""
+    if sys.version_info < (3, 13) and isinstance(transport, sslproto._SSLProtocolTransport):
+        transport._force_close = lambda exc: transport.abort()  # type: ignore[method-assign]
 
 
 async def _call_off(attempts: dict[asyncio.Task[P], str]) -> None:

@@ -299,6 +299,6 @@ def _connect_timeout(
 _DOING = {
     "dns": "DNS",
     "connect": "the TCP handshake",
-    "proxy": "what the proxy does",
+    "proxy": "the handshake with the proxy",
     "tls": "the TLS handshake",
 }

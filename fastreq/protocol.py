@@ -345,9 +345,9 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         elif self._exchange is not None:  # the window is the place of its body
             self._silent_since = monotonic()
             self._exchange.filled(nbytes)
-            if self.ceiling is not None:
-                self.ceiling.grew(self, self._exchange.body.size)
             self._window = self._exchange.window() or self._buffer
+            if self.ceiling is not None:
+                self._obey(self.ceiling, self._exchange)
 
     def data_received(self, view: memoryview) -> None:
         """Take what has come, all of it: the buffer is another connection's next."""
@@ -403,13 +403,18 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         if not exchange.streams:
             self._window = exchange.window() or self._buffer
             if self.ceiling is not None:
-                self.ceiling.grew(self, exchange.body.size)
+                self._obey(self.ceiling, exchange)
             if exchange.sent:
                 return
         elif cast(StreamedBody, exchange.body).size > HIGH_WATER and not self._read_paused:
             self._read_paused = True
             self.transport.pause_reading()
         self._wake()
+
+    def _obey(self, ceiling: Ceiling, exchange: Exchange) -> None:
+        """Tell how much has come, and let the next read bring no more than any other does."""
+        self._window = self._window[:RECEIVE_SIZE]
+        ceiling.grew(self, exchange.body.size)
 
     def eof_received(self) -> None:
         """The peer has closed its side; the transport closes itself when we return."""

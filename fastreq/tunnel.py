@@ -175,9 +175,9 @@ def _refusal(authority: str, head: ResponseHead, proxy: Proxy) -> ProxyError:
 
 
 def _hint(status: int, proxy: Proxy) -> str:
-    if status == 407 and proxy.username is None:
+    if status in (407, 401) and proxy.username is None:  # tinyproxy mixes them up
         return "it wants to know who you are: give its URL as http://user:password@host:port"
-    if status == 407:
+    if status in (407, 401):
         return "it does not take this user name and password"
     if status == 403:
         return "it lets nobody, or not you, go there"

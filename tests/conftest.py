@@ -19,7 +19,13 @@ try:
 except ImportError:
     uvloop = None
 
-pytest_plugins = ["servers.canary", "servers.certs", "servers.httpbin", "servers.nginx", "servers.proxies"]
+pytest_plugins = [
+    "servers.canary",
+    "servers.certs",
+    "servers.httpbin",
+    "servers.nginx",
+    "servers.proxies",
+]
 
 TEST_SECONDS = 30  # for one async test
 GRACE_SECONDS = 2  # for threads and processes that need a moment to let go of a socket

@@ -1,6 +1,7 @@
 """What is said to a proxy until it leads on, cut anywhere (TRUST 1d: CONNECT response, SOCKS)."""
 
 import ipaddress
+import pickle
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_tunnels_that_open(head, step):
         (302, "is it a proxy"),
         (304, "is it a proxy"),
         (400, "is it a proxy"),
-        (401, "is it a proxy"),
+        (401, "give its URL as http://user:password@host:port"),
         (405, "is it a proxy"),
         (500, "is it a proxy"),
         (999, "is it a proxy"),
@@ -121,7 +122,7 @@ def test_refusals(status, hint, body):
     head = b"HTTP/1.1 %d A reason\r\nLocation: http://evil.example/\r\n" % status
     error = refused("http://h", head + body)
 
-    assert status == error.status
+    assert status == error.status == pickle.loads(pickle.dumps(error)).status
     assert f"CONNECT origin.example:443 with {status} 'A reason'; " in str(error)
     assert hint in str(error)
     assert "BODY" not in str(error)

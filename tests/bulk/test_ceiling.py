@@ -119,9 +119,10 @@ async def serve_body(conn):
     while True:
         head = await conn.read_request()
         if b"/chunked" in head:
-            await conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)
+            head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            await conn.send(head + chunked, step=50_000)
         else:
-            await conn.send(reply(BODY))
+            await conn.send(reply(BODY), step=50_000)
 
 
 @pytest.mark.parametrize("path", ["/length", "/chunked"])
@@ -163,7 +164,7 @@ async def test_less_than_one_body(watched):
 @pytest.mark.parametrize("end", ["cancel", "reset", "silence"])
 async def test_one_that_ends_badly_makes_room(end, watched):
     """The oldest fails in the midst of its body, and the held ones go on."""
-    going = asyncio.Event()
+    going, breaks = asyncio.Event(), asyncio.Event()
 
     async def handler(conn):
         head = await conn.read_request()
@@ -171,7 +172,7 @@ async def test_one_that_ends_badly_makes_room(end, watched):
             await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + BODY[:200_000])
             going.set()
             if end == "reset":
-                await asyncio.sleep(0.1)
+                await breaks.wait()
                 await conn.reset()
             await conn.wait_closed()
         else:
@@ -180,13 +181,14 @@ async def test_one_that_ends_badly_makes_room(end, watched):
 
     async with scripted(handler) as server, Client(max_in_flight=100_000, timeout=20) as client:
         stuck = asyncio.ensure_future(
-            client.get(server.url("/stuck"), timeout=0.3 if end == "silence" else 20)
+            client.get(server.url("/stuck"), timeout=1 if end == "silence" else 20)
         )
         await going.wait()
         await asyncio.sleep(0.05)
         others = [asyncio.ensure_future(client.get(server.url())) for _ in range(3)]
         await asyncio.sleep(0.05)
         assert not any(other.done() for other in others)
+        breaks.set()
         if end == "cancel":
             stuck.cancel()
         with pytest.raises((asyncio.CancelledError, ReadError, TimeoutError)):

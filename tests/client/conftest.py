@@ -1,11 +1,15 @@
 """What the tests of the whole client have in common."""
 
 import socket
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from servers.certs import Certificates
 
-from fastreq import resolve
+from fastreq import Client, resolve
 
 Names = dict[str, str | list[str] | Callable[[], list[str]]]
 
@@ -32,3 +36,19 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> Names:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(resolve, "CACHE_SECONDS", 0.0)
     return names
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Plain or TLS: what makes a server speak it, and a client trust it."""
+
+    tls: ssl.SSLContext | None
+    verify: str | bool
+
+    def client(self, **options: Any) -> Client:
+        return Client(verify=self.verify, **options)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def wire(request: pytest.FixtureRequest, certs: Certificates) -> Wire:
+    return Wire(None, True) if request.param == "plain" else Wire(certs.good, certs.ca_file)

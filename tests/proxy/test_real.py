@@ -60,10 +60,10 @@ async def test_real_proxies(real, tls, certs):
     assert server.requests[1].startswith(b"POST /c HTTP/1.1\r\n")
     assert server.requests[1].endswith(big)
     assert of_origin.basic in server.requests[0]
-    assert of_proxy is None or not of_proxy.is_in(heard(server))
     assert b"proxy-auth" not in heard(server).lower()
     if of_proxy is not None:
-        assert not of_proxy.is_in(repr([client, first, second, first.request]).encode())
+        assert not of_proxy.is_in(heard(server))
+        assert not of_proxy.is_in([client, first, second, first.request])
 
 
 async def test_tunnels_are_used_again(squid, certs):
@@ -109,7 +109,7 @@ async def test_wrong_credentials(name, tls, certs, request):
                     await client.get(server.url())
                 assert caught.value.status in (401, 407)  # tinyproxy says 401 to some
                 assert f"127.0.0.1:{proxy.tls_port if variant else proxy.port}" in str(caught.value)
-                assert secret is None or not secret.is_in(str(caught.value).encode())
+                assert secret is None or not secret.is_in(caught.value)
             else:
                 assert (await client.get(server.url())).status in (401, 407)
         assert 0 == server.connections
@@ -123,7 +123,7 @@ async def test_wrong_password_of_socks(microsocks):
                 with pytest.raises(ProxyError) as caught:
                     await client.get(server.url())
             assert f"proxy socks5://127.0.0.1:{microsocks.port} " in str(caught.value)
-            assert not secret.is_in(str(caught.value).encode())
+            assert not secret.is_in(caught.value)
         assert 0 == server.connections
 
 
@@ -167,6 +167,11 @@ async def test_who_looks_up_the_name(scheme, dante, certs, monkeypatch):
     assert ([] if scheme == "socks5h" else ["localhost"]) == asked
 
 
+async def pieces(body):
+    for start in range(0, len(body), 100_000):
+        yield bytes(body[start : start + 100_000])
+
+
 @pytest.mark.parametrize("proxied", ["squid-tls", "squid", "microsocks"])
 async def test_large_bodies(proxied, squid, microsocks, nginx):
     """10 MiB, through up to two layers of TLS."""
@@ -187,7 +192,7 @@ async def test_large_bodies(proxied, squid, microsocks, nginx):
             assert nginx.files["/10m"] == received
 
             path = f"/dav/{proxied}-{tls}-{secrets.token_hex(4)}"
-            await client.put(nginx.url(path, tls=tls), content=bytes(received))
+            await client.put(nginx.url(path, tls=tls), content=pieces(received))  # in chunks
             assert received == (await client.get(nginx.url(path, tls=tls))).body
 
 

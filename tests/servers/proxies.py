@@ -245,6 +245,14 @@ def two_certs(tmp_path_factory: pytest.TempPathFactory) -> TwoCertificates:
     )
 
 
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port that refuses, for it is bound and does not listen."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
 @pytest.fixture(autouse=True)
 def no_proxies_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may need a proxy; the tests do not."""

@@ -133,18 +133,25 @@ def elsewhere(handler: Handler, tls: ssl.SSLContext | None = None) -> Iterator[E
     """Run a scripted server in a thread of its own."""
     loop = asyncio.SelectorEventLoop()
     server = Server(handler, tls, None)
-    loop.run_until_complete(server.start("127.0.0.1"))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
     there = Elsewhere(server, loop)
+    thread = threading.Thread(target=_run_until_stopped, args=(loop,))
+    thread.start()
     try:
+        there.do(server.start("127.0.0.1"))
         yield there
-        there.do(server.stop())
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+        try:
+            there.do(server.stop())
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+
+
+def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
 
 
 @asynccontextmanager

@@ -1,0 +1,460 @@
+"""`fan_out`: each request one row, whatever happens to those who work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+from servers.counting import counting
+
+import fastreq
+from fastreq import Limits, URL, fan_out
+from fastreq.headers import Headers
+from fastreq.testing import Server
+
+needs_many_hosts = pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+def items(server, count, start=0):
+    return [f"{server.url}/item/{number}" for number in range(start, start + count)]
+
+
+def rows_of(report):
+    return sorted(report.lines(), key=lambda row: row["index"])
+
+
+def assert_each_once(urls, report):
+    rows = rows_of(report)
+    assert list(range(len(urls))) == [row["index"] for row in rows]
+    assert urls == [row["url"] for row in rows]
+    assert len(urls) == report.rows
+
+
+# ---- rows
+
+
+def test_each_url_one_row(server, tmp_path, threads):
+    urls = items(server, 1234)
+    report = fan_out(urls, tmp_path / "out", executor=threads, part=100, concurrency=20)
+
+    assert_each_once(urls, report)
+    assert (1234, 0, 13, 0) == (report.ok, report.failed, report.parts, report.skipped)
+    assert report.bytes == sum(row["bytes"] for row in report.lines()) > 0
+    assert all(200 == row["status"] and row["sha256"] for row in report.lines())
+    assert not list((tmp_path / "out").glob("*.tmp"))
+
+
+def test_processes(server, tmp_path):
+    """`executor=None` is a process per core."""
+    urls = items(server, 300)
+    report = fan_out(urls, tmp_path, shards=4, part=50)
+    assert_each_once(urls, report)
+    assert 300 == report.ok
+
+
+def test_what_is_no_url(server, tmp_path, threads):
+    """Rows like any others."""
+    urls = ["no url", f"{server.url}/hello", "http://[::1", "ftp://x/", f"{server.url}/status/404", ""]
+    report = fan_out([*urls, "http://\ud800/"], tmp_path, executor=threads)
+    rows = rows_of(report)
+
+    assert (7, 1, 6) == (report.rows, report.ok, report.failed)
+    assert urls == [row["url"] for row in rows[:6]]
+    assert ["InvalidURL", None, "InvalidURL", "UnsupportedProtocol", None, "InvalidURL"] == [
+        row["error"] and row["error"]["type"] for row in rows[:6]
+    ]
+    assert [None, 200, None, None, 404, None, None] == [row["status"] for row in rows]
+
+
+def test_requests(server, tmp_path, threads):
+    """Requests with bodies of bytes, beside URLs; options are the client's, or those of a URL."""
+    headers = Headers({"X-Mine": "1"})
+    made = fastreq.Request("POST", URL(f"{server.url}/upload"), headers, b"x" * 1000)
+    report = fan_out(
+        [made, f"{server.url}/redirect/1"],
+        tmp_path,
+        executor=threads,
+        follow_redirects=False,
+        max_redirects=1,
+        timeout=20,
+        headers={"X-All": "2"},
+    )
+    assert [200, 302] == [row["status"] for row in rows_of(report)]
+    assert rows_of(report)[0]["bytes"] == len(b'{"received": 1000, "crc32": }') + len(
+        str(__import__("zlib").crc32(b"x" * 1000))
+    )
+
+
+def test_nothing(tmp_path, threads):
+    report = fan_out([], tmp_path / "a" / "b", executor=threads)
+    assert (0, 0) == (report.rows, report.parts)
+
+
+def test_a_row(server, tmp_path, threads):
+    fan_out([f"{server.url}/redirect/2"], tmp_path, executor=threads)
+    (file,) = tmp_path.glob("*.jsonl")
+    (line,) = file.read_text().splitlines()
+    row = json.loads(line)
+    names = "index url final_url status ok error attempts elapsed timings bytes sha256 ts"
+    assert names.split() == list(row)
+    assert row["final_url"] == f"{server.url}/hello"
+    assert abs(time.time() - row["ts"]) < 60
+
+
+# ---- again
+
+
+class Counted(ThreadPoolExecutor):
+    """Counts the parts that are submitted, and breaks after some."""
+
+    def __init__(self, width, breaks_after=10**9):
+        super().__init__(width)
+        self.submitted = 0
+        self._breaks_after = breaks_after
+
+    def submit(self, call, *args):
+        self.submitted += 1
+        if self.submitted > self._breaks_after:
+            raise LookupError("out of order")
+        return super().submit(call, *args)
+
+
+def test_resume_skips_what_is_done(server, tmp_path):
+    urls = items(server, 500)
+    with Counted(2, breaks_after=4) as executor, pytest.raises(LookupError):
+        fan_out(urls, tmp_path, executor=executor, part=50)
+    done = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.jsonl")}
+    assert done
+
+    (tmp_path / "x.0000.tmp").write_text("left by a worker that was killed")
+    with Counted(2) as executor:
+        report = fan_out(urls, tmp_path, executor=executor, part=50)
+    assert_each_once(urls, report)
+    assert len(done) == report.skipped
+    assert done == {name: (tmp_path / name).stat().st_mtime_ns for name in done}
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_job_that_is_done_sends_nothing(tmp_path, threads):
+    with Server() as server:
+        urls = items(server, 100)
+        fan_out(urls, tmp_path, executor=threads, part=30)
+    report = fan_out(urls, tmp_path, executor=threads, part=30)
+    assert (100, 100, 4, 4) == (report.rows, report.ok, report.parts, report.skipped)
+
+
+def test_another_job_is_refused(server, tmp_path, threads):
+    urls = items(server, 100)
+    fan_out(urls, tmp_path, executor=threads, part=30)
+    before = sorted(tmp_path.iterdir())
+
+    for wrong in ({"part": 31}, {"shards": 7, "part": 30}):
+        with pytest.raises(ValueError, match="another out="):
+            fan_out(urls, tmp_path, executor=threads, **wrong)
+    for others in (urls[1:], urls[::-1], [*urls, urls[0]], items(server, 100, start=1)):
+        with pytest.raises(ValueError, match="another out="):
+            fan_out(others, tmp_path, executor=threads, part=30)
+    with pytest.raises(FileExistsError):
+        fan_out(urls, tmp_path, executor=threads, part=30, resume=False)
+    assert before == sorted(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"shards": 0}, {"part": 0}, {"concurrency": 0}, {"max_per_host": 0}, {"part": None}]
+)
+def test_options_that_cannot_be(tmp_path, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        fan_out([], tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_options(tmp_path):
+    with pytest.raises(TypeError, match="timeout"):
+        fan_out([], tmp_path / "out", timeuot=3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_limits_are_kept(server, tmp_path):
+    """`max_per_host` replaces that of `limits`, and nothing else of it."""
+    seen = []
+
+    class Looking(Executor):
+        _max_workers = 1
+
+        def submit(self, call, items, path, concurrency, of_client, of_request):
+            seen.append((concurrency, of_client, of_request))
+            future = Future()
+            future.set_result(call(items, path, concurrency, of_client, of_request))
+            return future
+
+    limits = Limits(max_connections=7, max_age=9)
+    fan_out(
+        items(server, 1), tmp_path, executor=Looking(), limits=limits, max_per_host=3, timeout=5
+    )
+    expected = Limits(max_connections=7, max_age=9, max_per_host=3)
+    assert [(100, {"limits": expected}, {"timeout": 5})] == [
+        (number, client, {k: v for k, v in request.items()}) for number, client, request in seen
+    ] or seen[0][1] == {"limits": expected, "timeout": 5}
+
+
+def test_progress(server, tmp_path, threads, capsys):
+    told = []
+    fan_out(items(server, 100), tmp_path / "a", executor=threads, part=20, progress=told.append)
+    assert 100 == told[-1].done
+    assert told[-1].bytes > 0
+
+    fan_out(items(server, 100), tmp_path / "b", executor=threads, progress=True)
+    said = capsys.readouterr()
+    assert "" == said.out
+    assert said.err.startswith("100 done, 0 failed")
+
+
+# ---- parts under way
+
+
+class Manual(Executor):
+    """Does nothing by itself."""
+
+    _max_workers = 3
+
+    def __init__(self):
+        self.parts = []
+
+    def submit(self, call, items, path, *rest):
+        future = Future()
+        self.parts.append((os.path.basename(path)[:4], future))
+        return future
+
+
+def test_one_part_of_a_shard_at_a_time(tmp_path):
+    """So a limit per host holds over all workers; and the source is not read ahead of them."""
+    pulled = 0
+
+    def source():
+        nonlocal pulled
+        for number in range(5000):
+            pulled += 1
+            yield f"http://host{number % 40}.example/{number}"
+
+    executor, most = Manual(), 0
+    running = []
+
+    def work():
+        fan_out(source(), tmp_path, executor=executor, shards=8, part=10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    finished = 0
+    while thread.is_alive():
+        if finished == len(executor.parts):
+            time.sleep(0.001)
+            continue
+        time.sleep(0.002)
+        running = [shard for shard, future in executor.parts if not future.done()]
+        most = max(most, len(running))
+        assert len(set(running)) == len(running) <= 3
+        assert pulled <= (len(executor.parts) + 4 * 3 + 8) * 10 + 10
+        executor.parts[finished][1].set_result(fastreq.cluster.PartReport(10, 10, 0, False))
+        finished += 1
+    thread.join()
+    assert 3 == most
+
+
+class Breaking(Executor):
+    """Breaks as a pool does whose process was killed: in a future, or when it is asked."""
+
+    def __init__(self, at_submit, log):
+        self.count = 0
+        self._at_submit = at_submit
+        self._log = log
+
+    def submit(self, call, *args):
+        self.count += 1
+        future = Future()
+        if self._log["left"] and self.count == 3:
+            self._log["left"] -= 1
+            if self._at_submit:
+                raise BrokenExecutor
+            future.set_exception(BrokenExecutor("a process was killed"))
+        else:
+            future.set_result(call(*args))
+        return future
+
+
+@pytest.mark.parametrize("at_submit", [False, True])
+@pytest.mark.parametrize(("times", "survives"), [(1, True), (2, True), (3, False)])
+def test_a_pool_that_breaks(server, tmp_path, monkeypatch, at_submit, times, survives):
+    """Our own is made anew, but not for ever; what was done stays done."""
+    log = {"left": times}
+    monkeypatch.setattr(
+        "concurrent.futures.ProcessPoolExecutor", lambda *a, **k: Breaking(at_submit, log)
+    )
+    urls = items(server, 100)
+    if survives:
+        assert_each_once(urls, fan_out(urls, tmp_path, part=10, shards=1))
+    else:
+        with pytest.raises(BrokenExecutor, match="are kept"):
+            fan_out(urls, tmp_path, part=10, shards=1)
+        assert list(tmp_path.glob("*.jsonl"))
+
+
+@needs_many_hosts
+def test_the_limit_per_host_holds_over_processes(tmp_path):
+    """As the server counts connections, by the address it was called at."""
+    with counting() as server:
+        urls = [f"http://127.0.1.{n % 16}:{server.port}/{n}" for n in range(2000)]
+        context = get_context("spawn")
+        with ProcessPoolExecutor(2, mp_context=context) as executor:
+            report = fan_out(
+                urls, tmp_path, executor=executor, shards=8, part=100, concurrency=60,
+                max_per_host=3,
+            )  # fmt: skip
+        most = server.most()
+    assert_each_once(urls, report)
+    assert 2000 == report.ok
+    assert 16 == len(most)
+    assert 3 == max(most.values())
+
+
+# ---- killed
+
+JOB = """
+import sys
+from fastreq import fan_out
+
+if __name__ == "__main__":
+    url, out, executor = sys.argv[1:]
+    urls = (f"{url}/item/{n}" for n in range(6000))
+    hosts = (u.replace("127.0.0.1", f"127.0.0.{1 + i % 8}") for i, u in enumerate(urls))
+    report = fan_out(hosts, out, executor=executor or None, part=200, shards=16, concurrency=20)
+    print(report.rows, report.ok, report.skipped)
+"""
+
+
+def children(pid):
+    """The processes that a process has started, and theirs."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+                with open(f"/proc/{entry}/cmdline") as file:
+                    command = file.read()
+            except OSError:
+                continue
+            if parent == pid:
+                found += [(int(entry), command), *children(int(entry))]
+    return found
+
+
+@needs_many_hosts
+@pytest.mark.parametrize("victim", ["worker", "all"])
+def test_killed(tmp_path, victim):
+    """A worker killed in mid-run costs nothing; if all are, the next run goes on."""
+    script, out = tmp_path / "job.py", tmp_path / "out"
+    script.write_text(JOB)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with Server(host="0.0.0.0") as server:
+        command = [sys.executable, script, server.url, out, ""]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+        wait_for_parts(out, 3)
+        workers = [pid for pid, command in children(process.pid) if "spawn_main" in command]
+        assert workers
+        if victim == "worker":
+            os.kill(workers[0], signal.SIGKILL)
+            said, _ = process.communicate(timeout=60)
+            assert 0 == process.returncode
+        else:
+            for pid in [process.pid, *workers]:
+                os.kill(pid, signal.SIGKILL)
+            process.communicate()
+            kept = len(list(out.glob("*.jsonl")))
+            said = subprocess.run(
+                command, env=environment, stdout=subprocess.PIPE, timeout=60, check=True
+            ).stdout
+            assert int(said.split()[2]) >= kept >= 3
+    assert [b"6000", b"6000"] == said.split()[:2]
+    assert_whole(out, 6000)
+
+
+def wait_for_parts(out, count):
+    deadline = time.monotonic() + 30
+    while len(list(out.glob("*.jsonl"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def assert_whole(out, count):
+    rows = [
+        json.loads(line) for file in out.glob("*.jsonl") for line in file.read_text().splitlines()
+    ]
+    assert Counter(range(count)) == Counter(row["index"] for row in rows)
+    assert not list(out.glob("*.tmp"))
+
+
+@needs_many_hosts
+def test_dask(tmp_path):
+    """A worker of a real cluster is killed in mid-run: its part is done by another."""
+    pytest.importorskip("distributed")
+    script, out = tmp_path / "job.py", tmp_path / "out"
+    script.write_text(JOB)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with Server(host="0.0.0.0") as server, cluster:
+        try:
+            address, *pids = cluster.stdout.readline().decode().split()
+            command = [sys.executable, script, server.url, out, address]
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+            wait_for_parts(out, 3)
+            os.kill(int(pids[0]), signal.SIGKILL)
+            said, _ = process.communicate(timeout=90)
+        finally:
+            cluster.stdin.close()
+    assert 0 == process.returncode
+    assert [b"6000", b"6000"] == said.split()[:2]
+    assert_whole(out, 6000)
+
+
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        pids = [worker.process.process.pid for worker in cluster.workers.values()]
+        print(cluster.scheduler_address, *pids, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_dask_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match="dask"):
+        fan_out(["http://a/"], tmp_path, executor="tcp://127.0.0.1:1")
