@@ -5,13 +5,15 @@
 #   make test    the tests, on every Python on the PATH
 #   make lint    style and types
 #   make bench   the benchmarks
+#   make storm   the storms of tests/storms in full, and their figures (about an hour);
+#                FASTREQ_STORM_SEED=8 FASTREQ_STORM_FACTOR=0.1 make storm: others, and fewer
 
 newest = for python in python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip' 2>/dev/null && echo $$python && break; done
 PYTHON ?= $(or $(shell $(newest)),python3)
 BIN = .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench storm clean
 
 demo: .venv/cli.stamp
 	$(BIN)/fastreq demo $(ARGS)
@@ -25,11 +27,15 @@ lint: .venv/tox.stamp
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/run_tests_functions.py $(ARGS)
 
+storm: .venv/storm.stamp
+	FASTREQ_STORM=full $(BIN)/python -m pytest tests/storms -o faulthandler_timeout=0 $(ARGS)
+
 clean:
 	rm -rf .venv .tox
 
 .venv/cli.stamp: needs = --editable '.[cli]'
 .venv/tox.stamp: needs = 'tox>=4.30'
+.venv/storm.stamp: needs = --editable '.[all,test,servers]'
 .venv/bench.stamp: needs = --editable '.[benchmarks]'
 
 .venv/%.stamp: pyproject.toml | $(BIN)/pip

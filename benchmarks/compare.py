@@ -16,6 +16,7 @@ import json
 import math
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -235,6 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         runs = [Comparison.read(path) for path in options.given]
     else:
         allow_many_connections()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nginx is not left
         runs = [Bench(options).run()]
         name = f"cpython-{'.'.join(platform.python_version_tuple()[:2])}"
         options.results.mkdir(parents=True, exist_ok=True)

@@ -268,6 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--write", action="store_true", help="write the counts down as this Python's budget")
     add("--dearer", action="store_true", help="add a call to each request, and see it found out")
     add("--list", choices=REQUESTS, nargs="?", const="get", help="show what is called")
+    add("--budget", type=Path, default=BUDGET, help="another file than budget.json")
     add("--one", choices=REQUESTS, help=argparse.SUPPRESS)
     add("--loop", choices=LOOPS, default="uvloop", help=argparse.SUPPRESS)
     add("--url", help=argparse.SUPPRESS)
@@ -288,7 +289,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{number:5.2f}  {name}")
         return 0
     python = "{}.{}".format(*sys.version_info)
-    written = json.loads(BUDGET.read_text()) if BUDGET.exists() else {}
+    file: Path = options.budget
+    written = json.loads(file.read_text()) if file.exists() else {}
     found = count_all(["--dearer"] if options.dearer else [])
     if options.write:
         # What could not be counted here stays as it was.
@@ -298,7 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
             for what, counts in found.items()
         }
         ordered = {key: written[key] for key in sorted(written, key=version_key)}
-        BUDGET.write_text(json.dumps(ordered, indent=1) + "\n")
+        file.write_text(json.dumps(ordered, indent=1) + "\n")
     budget, is_known = budget_for(written, python)
     print(table(found, budget))
     complained = list(complaints(found, budget, is_known))

@@ -59,11 +59,9 @@ async def connections(site: Site, count: int, *, tls: bool, then: str) -> Figure
         await all_at_once(client, large, count)
         after = await settled()
         opened = client.stats().total.idle
-    return {
-        "connections": opened,
-        "idle": (idle - before) / count,
-        "after": (after - before) / count,
-    }
+    if opened != count:
+        raise RuntimeError(f"{opened} idle connections instead of {count}")
+    return {"idle": (idle - before) / count, "after": (after - before) / count}
 
 
 async def all_at_once(client: fastreq.Client, url: str, count: int) -> None:

@@ -15,6 +15,7 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -303,12 +304,16 @@ def main() -> int:
     parser.add_argument("--bundled", action="store_true", help="not by nginx")
     parser.add_argument("--large", type=int, default=2**28, help="bytes of the largest body")
     options = parser.parse_args()
-    with serving(large=options.large, core=cores()[0], bundled=options.bundled) as site:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nginx is not left behind
+    core = cores()[0]
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        serving(large=options.large, core=core, bundled=options.bundled) as site,
+    ):
         print(f"{site.server}: {site.url} {site.tls_url or ''}", file=sys.stderr)
         print(site.dump(), flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                time.sleep(3600)
+        while True:
+            time.sleep(3600)
     return 0
 
 

@@ -327,7 +327,7 @@ async def _secure(protocol: Connection, route: Route, context: ssl.SSLContext) -
 def _mend(transport: Any) -> None:
     """Let what is put on top of asyncio's TLS close it: in 3.11 and early 3.12 a TypeError."""
     if sys.version_info < (3, 13) and isinstance(transport, sslproto._SSLProtocolTransport):
-        transport._force_close = lambda exc: transport.abort()  # type: ignore[method-assign]
+        transport._force_close = lambda exc: transport.abort()  # type: ignore[attr-defined]
 
 
 async def _call_off(attempts: dict[asyncio.Task[P], str]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from contextlib import aclosing
-from typing import NoReturn
 
 import fastreq
 from fastreq import Client, Request, Timeout
@@ -42,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    # asyncio's own handler asks the task to end, which it cannot while nobody reads our stdout.
-    signal.signal(signal.SIGINT, _interrupt)
     return fastreq.run(fetch(options))
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 async def fetch(options: argparse.Namespace) -> int:

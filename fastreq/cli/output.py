@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,5 +44,10 @@ def opened(path: str | None) -> Iterator[Write]:
 def _to_stdout(data: bytes) -> None:
     """Write past Python's buffer: what has come is there at once, and nothing stays in it."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(sys.stdout.fileno(), view) :]
+    # asyncio's own handler asks the task to end, which it cannot while nobody reads our stdout.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        while view:
+            view = view[os.write(sys.stdout.fileno(), view) :]
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -41,7 +41,8 @@ def test_body_is_not_kept(start, server):
     process.returncode = os.waitstatus_to_exitcode(status)
 
     assert 0 == process.returncode
-    assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 150 * 2**20
+    # What it counts begins with the size of this process, of which it was forked.
+    assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 400 * 2**20
 
 
 @needs_posix

@@ -130,7 +130,7 @@ async def test_1a_a_stream_that_is_not_as_long_as_it_says(pieces):
     """TRUST 1a, false length: an error, and the connection is not used again."""
     wrong = str(sum(map(len, pieces)) + (1 if len(pieces) == 1 and len(pieces[0]) == 3 else -1))
     async with serving(reply()) as server, Client() as client:
-        with pytest.raises(LocalProtocolError, match="than its|short of its"):
+        with pytest.raises(LocalProtocolError, match=r"than its|short of its"):
             await client.post(
                 server.url("/"), content=iter(pieces), headers={"Content-Length": wrong}
             )
@@ -202,7 +202,7 @@ async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path):
             with path.open("r+b") as file:
                 request = client.build_request("POST", server.url("/"), content=file)
                 os.truncate(path, size)
-                with pytest.raises(LocalProtocolError, match="than its|short of its"):
+                with pytest.raises(LocalProtocolError, match=r"than its|short of its"):
                     await client.send(request)
                 os.truncate(path, 1000)
         assert [] == server.requests

@@ -78,11 +78,11 @@ async def test_redirects_may_be_left_alone(how):
 
 
 async def test_a_request_may_follow_where_its_client_does_not():
-    async with serving(moved("/x"), reply(b"there")) as server:
-        async with Client(follow_redirects=False) as client:
-            response = await client.get(server.url("/"), follow_redirects=True)
+    answers = moved("/x"), reply(b"there")
+    async with serving(*answers) as server, Client(follow_redirects=False) as client:
+        response = await client.get(server.url("/"), follow_redirects=True)
 
-    assert b"there" == response.body
+        assert b"there" == response.body
 
 
 @pytest.mark.parametrize("status", [300, 304, 305, 306, 309, 399])
@@ -429,10 +429,12 @@ async def test_1d_https_to_http_is_refused(certs, canary):
 
 
 async def test_1d_http_to_https_is_followed(certs):
-    async with serving(reply(b"safe"), tls=certs.good) as secure:
-        async with serving(moved(secure.url("/"))) as plain:
-            async with Client(verify=certs.ca_file) as client:
-                assert b"safe" == (await client.get(plain.url("/"))).body
+    async with (
+        serving(reply(b"safe"), tls=certs.good) as secure,
+        serving(moved(secure.url("/"))) as plain,
+        Client(verify=certs.ca_file) as client,
+    ):
+        assert b"safe" == (await client.get(plain.url("/"))).body
 
 
 @pytest.mark.parametrize(
@@ -477,15 +479,15 @@ async def test_1d_a_location_cannot_inject():
 
 
 async def test_a_location_that_is_there_twice():
-    async with serving(reply(b"", "Location: /x", "Location: /y", status="302 Found")) as server:
-        async with Client() as client:
-            with pytest.raises(RemoteProtocolError, match="2 Location fields"):
-                await client.get(server.url("/"))
+    answer = reply(b"", "Location: /x", "Location: /y", status="302 Found")
+    async with serving(answer) as server, Client() as client:
+        with pytest.raises(RemoteProtocolError, match="2 Location fields"):
+            await client.get(server.url("/"))
 
 
 async def test_a_redirect_to_where_nobody_listens():
     async with serving(moved("http://127.0.0.1:1/")) as server, Client() as client:
-        with pytest.raises(ConnectError, match="127.0.0.1:1") as caught:
+        with pytest.raises(ConnectError, match=r"127\.0\.0\.1:1") as caught:
             await client.get(server.url("/"))
 
         assert server.url("/") == str(caught.value.request.url)
@@ -497,7 +499,7 @@ async def test_a_redirect_to_where_nobody_listens():
 async def test_74_loops_are_named():
     answers = {"/": moved("/a"), "/a": moved("/b"), "/b": moved("/a")}
     async with scripted(leading(lambda r: answers[r.target])) as server, Client() as client:
-        with pytest.raises(TooManyRedirects, match="in a circle: .*/a' -> .*/b' -> .*/a'"):
+        with pytest.raises(TooManyRedirects, match=r"in a circle: .*/a' -> .*/b' -> .*/a'"):
             await client.get(server.url("/"))
 
         assert ["/", "/a", "/b", "/a"] == [parse(raw).target for raw in server.requests]
@@ -542,10 +544,13 @@ async def test_just_as_many_as_max_redirects():
 
 
 async def test_a_stream_follows_too(wire):
-    async with serving(moved("/x", body=b"a page"), reply(b"there"), tls=wire.tls) as server:
-        async with wire.client() as client, client.stream("GET", server.url("/")) as response:
-            assert b"there" == await response.aread()
-            assert [302] == [r.status for r in response.history]
+    async with (
+        serving(moved("/x", body=b"a page"), reply(b"there"), tls=wire.tls) as server,
+        wire.client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert b"there" == await response.aread()
+        assert [302] == [r.status for r in response.history]
 
 
 async def test_an_endless_page_on_the_way_is_not_read():

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fastreq import Client, FastreqError, Limits, Retry, Timeout
+from fastreq.policies.digest import Digest
 from servers.scripted import Connection, parse_fields, reply, scripted
 from storms.storm import check_pool, note, run
 
@@ -264,9 +265,7 @@ async def a_retry(client, url):
 
 @scenario
 async def a_challenge(client, url):
-    from fastreq import DigestAuth
-
-    await client.get(url("/locked"), auth=DigestAuth("user", "password"))
+    await client.get(url("/locked"), auth=Digest("user", "password"))
 
 
 @scenario

@@ -1,0 +1,47 @@
+"""What a request takes is counted, and stays within what benchmarks/budget.json allows.
+
+More calls, memory or system calls than are written there fail `test_budget`; so do fewer calls,
+until `python benchmarks/guard.py --write` has written them down.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+GUARD = Path(__file__).parent.parent / "benchmarks" / "guard.py"
+
+
+def guard(*arguments: str) -> tuple[int, str]:
+    """The exit code of the guard, and what it says."""
+    ended = subprocess.run(
+        [sys.executable, GUARD, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_budget() -> None:
+    """A request takes what is written down."""
+    code, said = guard()
+
+    assert 0 == code, said
+
+
+def test_one_call_more(tmp_path: Path) -> None:
+    """One more function call for each request is found out, on both loops, and one less is."""
+    budget = f"--budget={tmp_path / 'budget.json'}"
+
+    assert 0 == guard("--write", budget)[0]
+    code, said = guard("--dearer", budget)
+    assert 1 == code
+    assert 4 == len(re.findall("calls per request: .* a request has become dearer", said)), said
+
+    assert 0 == guard("--write", "--dearer", budget)[0]
+    code, said = guard(budget)
+    assert 1 == code
+    assert 4 == len(re.findall("calls per request: .* cheaper, which is good", said)), said
