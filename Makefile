@@ -4,7 +4,7 @@
 #   make demo    thousands of requests against a server of our own, checked
 #   make test    the tests, on every Python on the PATH
 #   make lint    style and types
-#   make bench   the benchmarks
+#   make bench   fastreq beside other clients, and which goals are met: under 5 minutes
 #   make storm   the storms of tests/storms in full, and their figures (about an hour);
 #                FASTREQ_STORM_SEED=8 FASTREQ_STORM_FACTOR=0.1 make storm: others, and fewer
 
@@ -24,8 +24,8 @@ test: .venv/tox.stamp
 lint: .venv/tox.stamp
 	$(BIN)/tox run -m lint
 
-bench: .venv/bench.stamp
-	$(BIN)/python benchmarks/run_tests_functions.py $(ARGS)
+bench: .venv/bench.stamp .venv/niquests.stamp
+	$(BIN)/python benchmarks/compare.py --python niquests=.venv/niquests/bin/python $(ARGS)
 
 storm: .venv/storm.stamp
 	FASTREQ_STORM=full $(BIN)/python -m pytest tests/storms -o faulthandler_timeout=0 $(ARGS)
@@ -40,6 +40,13 @@ clean:
 
 .venv/%.stamp: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(needs)
+	@touch $@
+
+# niquests replaces urllib3, so it has an environment of its own; where it cannot be had, it is
+# left out.
+.venv/niquests.stamp: | $(BIN)/pip
+	-$(PYTHON) -m venv .venv/niquests && .venv/niquests/bin/python -m pip install --quiet \
+		--disable-pip-version-check niquests uvloop
 	@touch $@
 
 # pip comes last: without it the environment is only half made.

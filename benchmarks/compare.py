@@ -143,6 +143,8 @@ class Bench:
                 timeout=PATIENCE[self.form],
                 check=False,
             )
+        except OSError as exc:
+            return {"client": client, "left_out": f"not installed: {exc}"}
         except subprocess.TimeoutExpired:
             return {"client": client, "failed": f"no end after {PATIENCE[self.form]} s"}
         try:

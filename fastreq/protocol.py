@@ -413,7 +413,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def _obey(self, ceiling: Ceiling, exchange: Exchange) -> None:
         """Tell how much has come, and let the next read bring no more than any other does."""
-        self._window = self._window[:RECEIVE_SIZE]
+        if len(self._window) > RECEIVE_SIZE:
+            self._window = self._window[:RECEIVE_SIZE]
         ceiling.grew(self, exchange.body.size)
 
     def eof_received(self) -> None:

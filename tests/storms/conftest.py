@@ -11,7 +11,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     size = "full" if storm.FULL else "small"
     terminalreporter.section(f"storms: {size} x {storm.FACTOR:g}, seed {storm.SEED}")
     for name, figures in sorted(storm.FIGURES.items()):
-        values = ", ".join(
-            f"{value:,} {what.replace('_', ' ')}" for what, value in figures.items()
-        )
+        values = ", ".join(f"{value:,} {what.replace('_', ' ')}" for what, value in figures.items())
         terminalreporter.line(f"{name}: {values}")

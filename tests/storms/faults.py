@@ -1,6 +1,6 @@
 """The faults of the fault storm, and what each has to come to; docs/faults.md is made of them.
 
-    PYTHONPATH=tests python -m storms.faults > docs/faults.md
+PYTHONPATH=tests python -m storms.faults > docs/faults.md
 """
 
 import asyncio
@@ -305,9 +305,7 @@ async def idle_408(conn: Connection, asked: Asked) -> bool:
     return False
 
 
-@fault(
-    "answers 413 before the body has come", BODY, method="POST", status=413, reads_body=False
-)
+@fault("answers 413 before the body has come", BODY, method="POST", status=413, reads_body=False)
 async def early_413(conn: Connection, asked: Asked) -> bool:
     head = asked.head("Connection: close", status="413 Content Too Large")
     await conn.send(head + asked.coded())

@@ -38,7 +38,9 @@ SCENARIOS = {
     "after 204 with a length": Scenario(b"HTTP/1.1 204 No Content\r\nContent-Length: 45\r\n\r\n"),
     "after 304": Scenario(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 45\r\n\r\n"),
     "a body after HEAD": Scenario(OK + b"Content-Length: 45\r\n\r\n", method="HEAD"),
-    "a body longer than its length": Scenario(OK + b"Content-Length: 5\r\n\r\nfirst", b"st" + POISON),
+    "a body longer than its length": Scenario(
+        OK + b"Content-Length: 5\r\n\r\nfirst", b"st" + POISON
+    ),
     "a chunk longer than its size": Scenario(
         OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nfirst", b"XX0\r\n\r\n" + POISON, fails=True
     ),
@@ -48,9 +50,7 @@ SCENARIOS = {
     "two lengths": Scenario(
         OK + b"Content-Length: 5\r\nContent-Length: 50\r\n\r\nfirst", fails=True
     ),
-    "an unknown coding": Scenario(
-        OK + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", fails=True
-    ),
+    "an unknown coding": Scenario(OK + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", fails=True),
     "a CRLF": Scenario(OK + b"Content-Length: 5\r\n\r\nfirst", b"\r\n"),
     "half a head": Scenario(OK + b"Content-Length: 5\r\n\r\nfirst", POISON[:20]),
     "a late 100": Scenario(
@@ -97,9 +97,7 @@ async def provoke(scenario: Scenario, when: str, certs, tls: bool) -> Response |
         timeout = Timeout(read=2)
         async with Client(verify=certs.ca_file, limits=limits, timeout=timeout) as client:
             # Without the end of its body, the first request fails only when more has come.
-            first = asyncio.ensure_future(
-                outcome(client.request(scenario.method, there.url("/1")))
-            )
+            first = asyncio.ensure_future(outcome(client.request(scenario.method, there.url("/1"))))
             if when != "together":
                 if scenario.fails:
                     while script.first is None:

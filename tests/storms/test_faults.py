@@ -82,9 +82,7 @@ class Storm:
             self.seen["late_408"] += 1
         else:
             right = (
-                BODY in case.outcomes
-                and result.status == case.status
-                and result.body == asked.body
+                BODY in case.outcomes and result.status == case.status and result.body == asked.body
             )
             self.seen["bodies"] += 1
         if not right:

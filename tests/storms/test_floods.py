@@ -69,5 +69,3 @@ def test_flood(loop_factory, certs, taken, name, tls, cut):
 
     note("C3 floods", floods=1, over_512_KiB=sum(taken) > LIMIT)
     assert LIMIT >= sum(taken)
-
-
