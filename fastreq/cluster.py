@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic
@@ -109,7 +111,7 @@ def fan_out(
     requests: Iterable[URLTypes | Request],
     out: str | os.PathLike[str],
     *,
-    executor: Executor | str | None = None,
+    executor: Executor | str | int | None = None,
     shards: int = 64,
     part: int = 1000,
     concurrency: int = 100,
@@ -123,8 +125,9 @@ def fan_out(
     Args:
         requests: URLs to get, or Requests with bodies of bytes; pulled lazily.
         out: a folder for the part files, which all workers see.
-        executor: None: a process per core of this machine; "tcp://host:port": a Dask scheduler
-            (pip install 'fastreq-http[dask]'); or any `concurrent.futures.Executor`.
+        executor: None: a process per core of this machine; a number: so many processes;
+            "tcp://host:port": a Dask scheduler (pip install 'fastreq-http[dask]'); or any
+            `concurrent.futures.Executor`.
         shards: how many, at the most, work at once; a host is always in one of them.
         part: requests in a part file.
         concurrency: requests at once, of each worker.
@@ -354,36 +357,53 @@ class Pool:
 
 
 @contextmanager
-def _executor(given: Executor | str | None) -> Iterator[Pool]:
+def _executor(given: Executor | str | int | None) -> Iterator[Pool]:
     if isinstance(given, str):
         with _dask(given) as pool:
             yield pool
-    elif given is not None:
-        yield Pool(given, getattr(given, "_max_workers", None) or os.cpu_count() or 1, None)
-    else:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-        def make() -> Executor:
-            from concurrent.futures import ProcessPoolExecutor
-            from multiprocessing import get_context
-
-            # Not by fork: a process with threads and a loop is not safe to be copied.
-            return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
-
-        pool = Pool(make(), count or 1, make)
-        try:
+    elif given is None or isinstance(given, int):
+        with _processes(_cores() if given is None else given) as pool:
             yield pool
-        finally:
-            pool.executor.shutdown(cancel_futures=True)
+    else:
+        yield Pool(given, getattr(given, "_max_workers", None) or _cores(), None)
+
+
+def _cores() -> int:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return count or 1
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Pool]:
+    """So many processes of our own."""
+
+    def make() -> Executor:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        # Not by fork: a process with threads and a loop is not safe to be copied.
+        spawn = get_context("spawn")
+        return ProcessPoolExecutor(count, mp_context=spawn, initializer=_end_at_interrupt)
+
+    pool = Pool(make(), count, make)
+    try:
+        yield pool
+    finally:
+        pool.executor.shutdown(cancel_futures=True)
+
+
+def _end_at_interrupt() -> None:
+    """Ctrl-C reaches workers as well: they end without a word, and the submitter tells."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
 def _dask(address: str) -> Iterator[Pool]:
     """A Dask cluster, where each thread of a worker does one part at a time."""
     try:
-        from distributed import Client as Dask  # type: ignore[import-not-found, unused-ignore]
+        connect = import_module("distributed").Client
     except ImportError as exc:
         raise ImportError(f"executor={address!r} needs pip install 'fastreq-http[dask]'") from exc
     # pure=False: equal calls are not one; retries: of the parts of a worker that was killed.
-    with Dask(address) as dask, dask.get_executor(pure=False, retries=2) as executor:
+    with connect(address) as dask, dask.get_executor(pure=False, retries=2) as executor:
         yield Pool(executor, max(1, sum(dask.nthreads().values())), None)

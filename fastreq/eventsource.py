@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fastreq.content.events import EventParser, ServerSentEvent
 from fastreq.errors import IncompleteBody, NetworkError, RemoteProtocolError, TimeoutException
 from fastreq.messages import Request, Response
+from fastreq.policies.retries import is_lasting
 
 DEFAULT_RETRY = 3.0  # seconds before a reconnection, where the server does not say
 MAX_RETRY = 60.0
@@ -23,10 +24,11 @@ async def follow_events(
     (twice as long after each further failure, with jitter), with the id of the last event. A 204
     ends it, and any other answer than a stream of events is an error.
     """
-    parser, failures = EventParser(), 0
+    parser, failures, pause = EventParser(), 0, DEFAULT_RETRY
     while True:
         request = build()
-        request.headers.setdefault("Accept", "text/event-stream")
+        if request.headers.get("Accept", "*/*") == "*/*":  # what the client says of every request
+            request.headers["Accept"] = "text/event-stream"
         request.headers["Cache-Control"] = "no-store"
         if parser.last_event_id:
             # In UTF-8, as the specification has it, whatever the characters are.
@@ -43,10 +45,13 @@ async def follow_events(
                     yield event
             finally:
                 await response.aclose()
-        except (NetworkError, IncompleteBody, TimeoutException):
+        except (NetworkError, IncompleteBody, TimeoutException) as exc:
+            if is_lasting(exc):
+                raise
             failures += 1
-        seconds = DEFAULT_RETRY if parser.retry is None else parser.retry / 1000
-        seconds = min(MAX_RETRY, seconds * 2.0 ** min(failures, 16))
+        if parser.retry is not None:  # it holds until the server says another
+            pause = parser.retry / 1000
+        seconds = min(MAX_RETRY, pause * 2.0 ** min(failures, 16))
         await asyncio.sleep(seconds * random.uniform(0.5, 1) if failures else seconds)
         parser = EventParser(parser.last_event_id)
 

@@ -8,15 +8,21 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from multiprocessing import get_context
+from zlib import crc32
 
 import pytest
 from servers.counting import counting
 
 import fastreq
-from fastreq import Limits, URL, fan_out
+from fastreq import URL, Limits, fan_out
 from fastreq.headers import Headers
 from fastreq.testing import Server
 
@@ -74,7 +80,14 @@ def test_processes(server, tmp_path):
 
 def test_what_is_no_url(server, tmp_path, threads):
     """Rows like any others."""
-    urls = ["no url", f"{server.url}/hello", "http://[::1", "ftp://x/", f"{server.url}/status/404", ""]
+    urls = [
+        "no url",
+        f"{server.url}/hello",
+        "http://[::1",
+        "ftp://x/",
+        f"{server.url}/status/404",
+        "",
+    ]
     report = fan_out([*urls, "http://\ud800/"], tmp_path, executor=threads)
     rows = rows_of(report)
 
@@ -100,9 +113,8 @@ def test_requests(server, tmp_path, threads):
         headers={"X-All": "2"},
     )
     assert [200, 302] == [row["status"] for row in rows_of(report)]
-    assert rows_of(report)[0]["bytes"] == len(b'{"received": 1000, "crc32": }') + len(
-        str(__import__("zlib").crc32(b"x" * 1000))
-    )
+    said = f'{{"received": 1000, "crc32": {crc32(b"x" * 1000)}}}'
+    assert len(said) == rows_of(report)[0]["bytes"]
 
 
 def test_nothing(tmp_path, threads):
@@ -212,9 +224,7 @@ def test_limits_are_kept(server, tmp_path):
         items(server, 1), tmp_path, executor=Looking(), limits=limits, max_per_host=3, timeout=5
     )
     expected = Limits(max_connections=7, max_age=9, max_per_host=3)
-    assert [(100, {"limits": expected}, {"timeout": 5})] == [
-        (number, client, {k: v for k, v in request.items()}) for number, client, request in seen
-    ] or seen[0][1] == {"limits": expected, "timeout": 5}
+    assert [(100, {"limits": expected}, {"timeout": 5})] == seen
 
 
 def test_progress(server, tmp_path, threads, capsys):

@@ -6,6 +6,7 @@ import select
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 
 import pytest
 
@@ -17,7 +18,10 @@ from fastreq.errors import (
     ReadTimeout,
     RemoteProtocolError,
     StreamConsumed,
+    TimeoutException,
+    TotalTimeout,
     WriteError,
+    WriteTimeout,
 )
 from fastreq.exchange import Exchange
 from fastreq.headers import Headers
@@ -67,6 +71,10 @@ class Line:
         carrying = asyncio.ensure_future(self.protocol.carry(exchange, head, body))
         assert head == await self.hear(len(head))
         return carrying
+
+    def next(self, exchange):
+        """Have another carried, as soon as the loop comes to it."""
+        self.following = asyncio.ensure_future(self.protocol.carry(exchange, HEAD, b""))
 
     async def say(self, data):
         await self.loop.sock_sendall(self.peer, data)
@@ -422,7 +430,7 @@ async def test_no_http():
             await carrying
 
         assert ["done"] == line.owner.events
-        assert HEAD == await line.hear_the_end()
+        assert b"" == await line.hear_the_end()
 
 
 # ---- giving up
@@ -602,26 +610,30 @@ async def test_writes_wait_for_a_slow_peer():
 # ---- sending
 
 
+def chunk(piece):
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
 @pytest.mark.parametrize("size", [1, PIECE, PIECE + 1, 5 * PIECE])
 @pytest.mark.parametrize("kind", ["bytes", "list", "async"])
 async def test_bodies_of_all_kinds(size, kind):
-    body = bytes(range(256)) * (size // 256 + 1)
+    """Bytes go out as they are, what has no length in chunks of at most 64 KiB."""
+    body = (bytes(range(256)) * (size // 256 + 1))[:size]
 
-    async def pieces():
+    async def halves():
         yield body[: size // 2]
-        yield body[size // 2 : size]
+        yield body[size // 2 :]
 
-    source = {"bytes": body[:size], "list": [body[:size]], "async": pieces()}[kind]
+    source, halved = {
+        "bytes": (body, []),
+        "list": ([body], [body]),
+        "async": (halves(), [body[: size // 2], body[size // 2 :]]),
+    }[kind]
+    cut = [half[start : start + PIECE] for half in halved for start in range(0, len(half), PIECE)]
+    framed = b"".join(map(chunk, [*cut, b""])) if halved else body
     async with connected() as line:
         carrying = await line.begin(exchange(), *put(source))
-        if kind == "bytes":
-            assert body[:size] == await line.hear(size)
-        else:
-            heard = b""
-            while not heard.endswith(b"\r\n0\r\n\r\n"):
-                heard += await line.hear(1)
-            chunks = heard.split(b"\r\n", 1)
-            assert int(chunks[0], 16) <= PIECE
+        assert framed == await line.hear(len(framed))
         await line.say(HELLO)
         await carrying
 
@@ -718,10 +730,10 @@ async def test_a_small_body_that_was_not_taken():
 # ---- time
 
 
-async def late(line, one, *request):
+async def late(line, one, head=HEAD, body=b""):
     """The error of an exchange that takes too long; no timer is left."""
-    with pytest.raises(TimeoutError) as caught:
-        await line.protocol.carry(one, *(request or (HEAD, b"")))
+    with pytest.raises(TimeoutException) as caught:
+        await line.protocol.carry(one, head, body)
     assert ["done"] == line.owner.events
     await line.hear_the_end()
     assert NEVER == line.protocol._deadlines.next
@@ -745,15 +757,108 @@ async def test_late_after_a_slow_body():
 
 async def test_late_after_a_body_that_took_its_time_to_drain():
     """`write` is over then, and `read` begins."""
+    size = 32 * PIECE
     async with connected() as line:
-        carrying = asyncio.ensure_future(
-            late(line, exchange(read=SOON, write=100.0), *put(bytes(32 * PIECE)))
-        )
+        one = exchange(read=SOON, write=100.0)
+        carrying = await line.begin(one, *put(bytes(size)))
         while not line.protocol._write_paused:
             await asyncio.sleep(0)
-        error = await carrying
+        await line.hear(size)
+        with pytest.raises(ReadTimeout):
+            await carrying
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_silent(streams):
+    async with connected() as line:
+        error = await late(line, exchange(StreamedBody() if streams else None, read=SOON))
 
     assert ReadTimeout is type(error)
+    assert "head" == error.phase
+    assert "waiting for the response head from http://x (, a new connection)" in str(error)
+
+
+async def test_silent_in_a_body_that_is_received_in_place():
+    async with connected() as line:
+        one = exchange(read=SOON)
+        carrying = await line.begin(one)
+        await line.say(OK + b"Content-Length: 1000000\r\n\r\n")
+        await line.say(bytes(500_000))
+        with pytest.raises(ReadTimeout) as caught:
+            await carrying
+
+        assert "body" == caught.value.phase
+
+
+async def test_a_peer_that_takes_nothing():
+    async with connected() as line:
+        one = exchange(write=SOON, read=100.0)
+        error = await late(line, one, *put(bytes(32 * PIECE)))
+
+    assert WriteTimeout is type(error)
+    assert "write" == error.phase
+
+
+async def test_total_is_of_everything():
+    async with connected() as line:
+        error = await late(line, exchange(total_due=monotonic() + SOON))
+    assert TotalTimeout is type(error)
+
+    async def endless():
+        while True:
+            yield b"x"
+            await asyncio.sleep(GRANULARITY / 2)
+
+    async with connected() as line:
+        error = await late(line, exchange(total_due=monotonic() + SOON), *put(endless()))
+    assert TotalTimeout is type(error)
+    assert "write" == error.phase
+
+
+async def test_a_reader_that_takes_its_time():
+    """A stream that nobody reads is not silent, be it at its start or in the middle."""
+    async with connected() as line:
+        one = await streaming(line, read=SOON)
+        await asyncio.sleep(2 * SOON)
+        await line.say(b"abc")
+        assert b"abc" == await one.read()
+        await asyncio.sleep(2 * SOON)
+        await line.say(b"def")
+        assert b"def" == await one.read()
+        reading = asyncio.ensure_future(one.read())
+        with pytest.raises(ReadTimeout, match="while reading the response body"):
+            await reading
+
+
+async def test_a_reader_that_was_cancelled():
+    """What comes while nobody waits starts no clock."""
+    async with connected() as line:
+        one = await streaming(line, read=SOON)
+        reading = asyncio.ensure_future(one.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        await line.say(b"abc")
+        await asyncio.sleep(2 * SOON)
+
+        assert b"abc" == await one.read()
+
+
+async def test_the_next_exchange_has_its_own_clock():
+    """The reader of a stream wakes up when its connection carries another's request already."""
+    async with connected() as line:
+        one, two = exchange(StreamedBody(), read=100.0), exchange(read=SOON)
+        carrying = await line.begin(one)
+        await line.say(OK + b"Content-Length: 3\r\n\r\n")
+        await carrying
+        line.owner.give_back = lambda *_: line.next(two)  # as to a request that stands in line
+        reading = asyncio.ensure_future(one.read())
+        await asyncio.sleep(0)
+        await line.say(b"abc")
+        assert b"abc" == await reading
+
+        line.owner.give_back = Owner().give_back
+        with pytest.raises(ReadTimeout):
+            await line.following
 
 
 async def test_a_source_that_takes_its_time():
@@ -767,9 +872,7 @@ async def test_a_source_that_takes_its_time():
     async with connected() as line:
         one = exchange(read=1.0, write=GRANULARITY)
         carrying = await line.begin(one, *put(source()))
-        heard = b""
-        while not heard.endswith(b"0\r\n\r\n"):
-            heard += await line.hear(1)
+        await line.hear(len(chunk(b"a") + chunk(b"b") + chunk(b"")))
         await line.say(HELLO)
         await carrying
 

@@ -20,6 +20,7 @@ from fastreq.cli.exits import INTERRUPTED, OK, USAGE, WRITE, report
 
 COMMANDS = {
     "get": "fetch a URL; what `fastreq URL` does",
+    "fetch": "fetch a list of URLs; a row of JSON for each",
     "demo": "thousands of requests to a server of its own, each answer checked",
 }
 

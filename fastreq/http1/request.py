@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
+from contextlib import aclosing
 
 from fastreq.content.sources import check_unspent
 from fastreq.errors import LocalProtocolError, quoted
@@ -162,16 +163,18 @@ class OutgoingBody:
 
     async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
         """The pieces, framed."""
-        async for piece in _raw_pieces(self._source):
-            if self._chunked:
-                yield b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
-                continue
-            self._missing -= len(piece)
-            if self._missing < 0:
-                raise LocalProtocolError(
-                    f"the body is at least {-self._missing} bytes longer than its Content-Length"
-                )
-            yield piece
+        async with aclosing(_raw_pieces(self._source)) as raw:
+            async for piece in raw:
+                if self._chunked:
+                    yield b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
+                    continue
+                self._missing -= len(piece)
+                if self._missing < 0:
+                    raise LocalProtocolError(
+                        f"the body is at least {-self._missing} bytes longer than its "
+                        "Content-Length"
+                    )
+                yield piece
         if self._chunked:
             yield b"0\r\n\r\n"
         elif self._missing:
@@ -191,18 +194,31 @@ def _announced(head: bytes) -> int:
 
 async def _raw_pieces(
     source: bytes | Iterable[bytes] | AsyncIterable[bytes],
-) -> AsyncIterator[memoryview]:
-    """Pieces of any source, none of them empty (which would end a chunked body) or too large."""
+) -> AsyncGenerator[memoryview, None]:
+    """Pieces of any source, none of them empty (which would end a chunked body) or too large.
+
+    A generator that is not asked for the rest is closed at once, and not some day.
+    """
     if isinstance(source, bytes):
         source = (source,)
     if isinstance(source, AsyncIterable):
-        async for given in source:
-            for piece in _cut(given):
-                yield piece
+        later = aiter(source)
+        try:
+            async for given in later:
+                for piece in _cut(given):
+                    yield piece
+        finally:
+            if isinstance(later, AsyncGenerator):
+                await later.aclose()
     else:
-        for given in source:
-            for piece in _cut(given):
-                yield piece
+        now = iter(source)
+        try:
+            for given in now:
+                for piece in _cut(given):
+                    yield piece
+        finally:
+            if isinstance(now, Generator):
+                now.close()
 
 
 def _cut(given: bytes) -> Iterator[memoryview]:

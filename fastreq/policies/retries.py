@@ -209,15 +209,20 @@ _PASSING = (NetworkError, ReadTimeout, WriteTimeout, IncompleteBody)
 
 
 def _is_worth_it(retry: Retry, request: Request, error: FastreqError) -> bool:
-    if isinstance(error, BlockedAddress):
+    if is_lasting(error):
         return False
-    if isinstance(error, TLSError) and isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return False  # a certificate that was refused is refused again
     if isinstance(error, ProxyError):  # nothing was sent here either
         return error.status in retry.statuses or isinstance(error.__cause__, ConnectionError)
     if isinstance(error, (ConnectError, ConnectTimeout)):
         return True  # nothing was sent
     return isinstance(error, _PASSING) and _may(retry, request)
+
+
+def is_lasting(error: FastreqError) -> bool:
+    """Whether it would be the same again: an address that is not let through, a certificate."""
+    if isinstance(error, TLSError):
+        return isinstance(error.__cause__, ssl.SSLCertVerificationError)
+    return isinstance(error, BlockedAddress)
 
 
 def _may(retry: Retry, request: Request) -> bool:

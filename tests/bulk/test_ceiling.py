@@ -198,6 +198,7 @@ async def test_one_that_ends_badly_makes_room(end, watched):
 
 async def test_the_wait_is_not_the_servers_silence(watched):
     """Who is held is not timed out for it."""
+
     async def handler(conn):
         head = await conn.read_request()
         if b"/slow" in head:
@@ -234,5 +235,3 @@ async def test_a_held_one_may_be_cancelled(watched):
 def test_values(value):
     with pytest.raises(ValueError, match="max_in_flight"):
         Client(max_in_flight=value)
-
-

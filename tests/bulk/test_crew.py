@@ -310,7 +310,7 @@ async def test_a_source_that_raises(kind, ordered, concurrency):
     async with Site(delay=0).client() as client:
         with pytest.raises(LookupError, match="the source is broken"):
             async for result in client.map(source, concurrency=concurrency, ordered=ordered):
-                got.append(result.index)
+                got += [result.index]
     assert list(range(23)) == sorted(got)
     assert 23 == source.pulled
 
@@ -352,7 +352,7 @@ async def test_a_mistake_in_a_request(ordered):
     async with Client(transport=MockTransport(answer)) as client:
         with pytest.raises(ZeroDivisionError):
             async for result in client.map(urls(50), concurrency=5, ordered=ordered):
-                got.append(result.index)
+                got += [result.index]
     assert {0, 1, 3, 4} <= set(got)
     assert 2 not in got
     assert len(got) < 12

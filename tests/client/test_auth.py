@@ -361,9 +361,8 @@ async def test_1d_digest_belongs_to_its_origin(canary):
     password = canary.secret("password")
     one, two = Checking(password=password), Checking(password=password)
     async with scripted(two.handle) as b:
-        async with serving(moved(b.url("/"))) as a:
-            async with Client(auth=Digest("user", password)) as client:
-                response = await client.get(a.url("/"))
+        async with serving(moved(b.url("/"))) as a, Client(auth=Digest("user", password)) as client:
+            response = await client.get(a.url("/"))
         assert (401, ["nobody"]) == (response.status, two.answers)
 
         two.answers.clear()

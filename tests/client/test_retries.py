@@ -335,9 +335,11 @@ async def test_retry_after_is_capped(waits, value):
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "soon", "1, 2", "0x10", "Mon, 99 Foo"])
 async def test_retry_after_that_is_none(waits, value):
-    async with serving(busy(f"Retry-After: {value}"), reply()) as server:
-        async with Client(retry=AT_ONCE) as client:
-            assert 2 == (await client.get(server.url("/"))).attempts
+    async with (
+        serving(busy(f"Retry-After: {value}"), reply()) as server,
+        Client(retry=AT_ONCE) as client,
+    ):
+        assert 2 == (await client.get(server.url("/"))).attempts
 
     assert [] == waits
 

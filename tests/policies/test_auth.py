@@ -38,7 +38,7 @@ SCHEMES = [
 ]
 
 
-@pytest.mark.parametrize("auth", SCHEMES, ids=repr)
+@pytest.mark.parametrize("auth", SCHEMES, ids=lambda auth: type(auth).__name__)
 @pytest.mark.parametrize("headers_touched", [False, True])
 def test_the_request_given_is_not_changed(auth, headers_touched):
     """Neither its own fields, nor those it shares with the client."""
@@ -56,7 +56,7 @@ def test_the_request_given_is_not_changed(auth, headers_touched):
     assert [(b"X", b"1")] == shared.raw
 
 
-@pytest.mark.parametrize("auth", SCHEMES, ids=repr)
+@pytest.mark.parametrize("auth", SCHEMES, ids=lambda auth: type(auth).__name__)
 def test_nothing_more_is_sent_after_success(auth):
     flow = auth.flow(request_to())
     next(flow)
@@ -92,7 +92,7 @@ def test_one_authorization_is_sent(auth):
     assert 1 == len(authorization(auth, request))
 
 
-@pytest.mark.parametrize("auth", SCHEMES, ids=repr)
+@pytest.mark.parametrize("auth", SCHEMES, ids=lambda auth: type(auth).__name__)
 def test_a_copy_is_whole(auth):
     """A stream is still its body, and the client's own options are still there."""
     request = request_to(method="POST", body=iter([b"1"]))

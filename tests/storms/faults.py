@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from servers.scripted import Connection
+
 from storms.storm import body_of
 
 BODY = "the body"  # the exact one, and the right status

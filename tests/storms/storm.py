@@ -16,8 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from fastreq import Client, FastreqError, Response
 from servers.scripted import Handler, Server
+
+from fastreq import Client, FastreqError, Response
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from typing import Any
 
 import pytest
+from servers.scripted import Connection, parse_fields, reply, scripted
 
 from fastreq import Client, FastreqError, Limits, Retry, Timeout
 from fastreq.policies.digest import Digest
-from servers.scripted import Connection, parse_fields, reply, scripted
 from storms.storm import check_pool, note, run
 
 LARGE = 3 * 2**20

@@ -11,9 +11,9 @@ import time
 from typing import NamedTuple
 
 import pytest
+from servers.scripted import Connection
 
 from fastreq import Client, FastreqError, Hooks, Limits, Response, Timeout
-from servers.scripted import Connection
 from storms.storm import check_pool, elsewhere, note, outcome, run, show, sized
 
 POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"

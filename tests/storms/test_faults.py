@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from servers.scripted import Connection, scripted
 
 from fastreq import Client, FastreqError, Limits, Response, Timeout
-from servers.scripted import Connection, scripted
 from storms import faults
 from storms.faults import BODY, FAULTS, LATE_408, Asked
 from storms.storm import cancelling, check_health, note, run, seeded, show, sized

@@ -6,10 +6,10 @@ TRUST sections 0, 1b and 4. Counted is what the connection took, whatever the ke
 import asyncio
 
 import pytest
+from servers.scripted import Connection
 
 from fastreq import Client, RemoteProtocolError, Timeout
 from fastreq.protocol import HTTPProtocol
-from servers.scripted import Connection
 from storms.storm import FULL, elsewhere, note, run
 
 LIMIT = 512 * 1024

@@ -1,0 +1,99 @@
+"""Where bodies go: nowhere, into their row, into a file each, or into a WARC file."""
+
+from __future__ import annotations
+
+import base64
+import os
+from importlib import import_module
+from io import BytesIO
+from typing import Any, Final
+
+from fastreq.messages import Response
+
+KINDS: Final = ("none", "inline", "dir", "warc")
+
+
+class Bodies:
+    """Adds to each row what is to be kept of a body. This kind keeps nothing."""
+
+    def keep(self, row: dict[str, Any], response: Response) -> None:
+        """Keep a body, and say in the row where it is."""
+
+    def flush(self) -> None:
+        """Write what is held back; to be called before the rows that speak of it are written."""
+
+    def close(self) -> None:
+        """Write what is held back, and close."""
+
+
+class InRows(Bodies):
+    """`body` where it is UTF-8, else `body_base64`."""
+
+    def keep(self, row: dict[str, Any], response: Response) -> None:
+        try:
+            row["body"] = response.body.decode()
+        except UnicodeDecodeError:
+            row["body_base64"] = base64.b64encode(response.body).decode("ascii")
+
+
+class InFiles(Bodies):
+    """A file for each, named by its index; `body_path` says where."""
+
+    def __init__(self, folder: str) -> None:
+        os.makedirs(folder, exist_ok=True)
+        self._folder = folder
+
+    def keep(self, row: dict[str, Any], response: Response) -> None:
+        folder = os.path.join(self._folder, f"{row['index'] // 1000:06d}")
+        os.makedirs(folder, exist_ok=True)
+        row["body_path"] = os.path.join(folder, f"{row['index']:09d}")
+        with open(row["body_path"], "wb") as file:
+            file.write(response.body)
+
+
+class InWarc(Bodies):
+    """A record for each in one file, compressed one by one; `warc` has offset and length.
+
+    Raises:
+        ImportError: warcio is missing.
+    """
+
+    def __init__(self, path: str, end: int) -> None:
+        try:
+            self._head = import_module("warcio.statusandheaders").StatusAndHeaders
+            writer = import_module("warcio.warcwriter").WARCWriter
+        except ImportError as exc:
+            raise ImportError("--bodies warc needs pip install 'fastreq-http[crawl]'") from exc
+        self._file = open(path, "ab")  # noqa: SIM115 (closed by close())
+        self._file.truncate(end)  # records that no row speaks of
+        self._writer = writer(self._file, gzip=True)
+
+    def keep(self, row: dict[str, Any], response: Response) -> None:
+        coding = ("content-encoding", "transfer-encoding", "content-length")  # it is decoded
+        fields = [pair for pair in response.headers.items() if pair[0].lower() not in coding]
+        fields.append(("Content-Length", str(len(response.body))))
+        line = f"{response.status} {response.status_message}"
+        head = self._head(line, fields, protocol=response.http_version)
+        record = self._writer.create_warc_record(
+            response.url.redacted, "response", payload=BytesIO(response.body), http_headers=head
+        )
+        offset = self._file.tell()
+        self._writer.write_record(record)
+        row["warc"] = {"offset": offset, "length": self._file.tell() - offset}
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def bodies_of(kind: str, out: str, warc_end: int) -> Bodies:
+    """What `--bodies` says; files are named after the output."""
+    if kind == "inline":
+        return InRows()
+    if kind == "dir":
+        return InFiles(f"{out}.bodies")
+    if kind == "warc":
+        return InWarc(f"{out}.warc.gz", warc_end)
+    return Bodies()

@@ -1,0 +1,157 @@
+"""What `fastreq fetch` reads: lines, JSON lines, a column of a CSV file, a sitemap → items.
+
+A line that is wrong is an item with an error, so that it becomes a row like any other.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final, NamedTuple, cast
+
+FORMATS: Final = ("txt", "jsonl", "csv", "sitemap")
+
+MAX_SHOWN: Final = 2000  # characters of a line that stands for the URL it does not have
+
+_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".xml": "sitemap"}
+_KEYS = {"url", "method", "headers", "body"}
+
+
+class Item(NamedTuple):
+    """A request that is asked for."""
+
+    number: int  # its place in the input, from 0
+    url: str  # or the line, where that is wrong
+    method: str = "GET"
+    headers: Any = None
+    body: str | None = None
+    error: str = ""  # what is wrong with the line
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to it but its URL."""
+        return self.method == "GET" and self.headers is None and self.body is None
+
+
+class Input:
+    """An input, read lazily and once.
+
+    Args:
+        path: a file, which may end in .gz; "-" is stdin.
+        kind: one of FORMATS; None: what the name of the file says, else lines.
+        column: of a CSV file, the one with the URLs.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, path: str, kind: str | None, column: str) -> None:
+        name = path.lower().removesuffix(".gz")
+        self._kind = kind or _ENDINGS.get(os.path.splitext(name)[1], "txt")
+        self._column = column
+        self._raw: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
+        self._size = os.fstat(self._raw.fileno()).st_size if path != "-" else 0
+        self._file = self._raw
+        if path.lower().endswith(".gz"):
+            self._file = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._raw is not sys.stdin.buffer:
+            self._raw.close()
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of it has been read, where that can be known."""
+        if not self._size or self._raw.closed:
+            return None
+        return min(1.0, self._raw.tell() / self._size)
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items.
+
+        Raises:
+            ValueError: it is no such file at all: a CSV file without the column, no XML.
+            OSError: it cannot be read.
+        """
+        readers = {"csv": self._rows, "sitemap": self._places}
+        try:
+            yield from readers.get(self._kind, self._lines)()
+        except (EOFError, zlib.error) as exc:
+            raise ValueError(f"the input is no whole gzip file: {exc}") from exc
+
+    def _lines(self) -> Iterator[Item]:
+        index = 0
+        for raw in self._file:
+            line = raw.decode("utf-8", "replace").strip("\ufeff \t\r\n")
+            if not line or line.startswith("#"):
+                continue
+            if self._kind == "jsonl" or line.startswith("{"):
+                yield _item_of_json(index, line)
+            else:
+                yield Item(index, line)
+            index += 1
+
+    def _rows(self) -> Iterator[Item]:
+        text = io.TextIOWrapper(self._file, "utf-8-sig", "replace", newline="")
+        try:
+            rows = csv.DictReader(text)
+            if self._column not in (rows.fieldnames or ()):
+                found = ", ".join(map(repr, rows.fieldnames or ())) or "none"
+                raise ValueError(f"there is no column {self._column!r}; the columns are {found}")
+            for index, row in enumerate(rows):
+                yield Item(index, (row[self._column] or "").strip())
+        except csv.Error as exc:
+            raise ValueError(f"that is no CSV: {exc}") from exc
+        finally:
+            text.detach()
+
+    def _places(self) -> Iterator[Item]:
+        from xml.etree.ElementTree import ParseError, iterparse
+
+        index = 0
+        try:
+            root = None
+            for event, element in iterparse(self._file, ("start", "end")):
+                root = element if root is None else root
+                if root.tag.rpartition("}")[2] == "sitemapindex":
+                    raise ValueError("that is an index of sitemaps; fetch those it names first")
+                if event == "end" and element.tag.rpartition("}")[2] == "url":
+                    place = element.findtext("{*}loc") or element.findtext("loc") or ""
+                    yield Item(index, place.strip())
+                    index += 1
+                    root.clear()
+        except ParseError as exc:
+            raise ValueError(f"that is no sitemap: {exc}") from exc
+
+
+def _item_of_json(index: int, line: str) -> Item:
+    def wrong(text: str) -> Item:
+        return Item(index, line[:MAX_SHOWN], error=text)
+
+    try:
+        given = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        return wrong(f"no JSON: {exc}")
+    if isinstance(given, str):
+        return Item(index, given)
+    if not isinstance(given, dict) or not isinstance(given.get("url"), str):
+        return wrong('expected an object with "url"')
+    if unknown := given.keys() - _KEYS:
+        return wrong(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(sorted(_KEYS))}")
+    method, headers, body = given.get("method") or "GET", given.get("headers"), given.get("body")
+    if not isinstance(method, str):
+        return wrong('"method" is a string')
+    if headers is not None and not (
+        isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
+    ):
+        return wrong('"headers" is an object of strings')
+    if body is not None and not isinstance(body, str):
+        return wrong('"body" is a string')
+    return Item(index, given["url"], method, headers, body)

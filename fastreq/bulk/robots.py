@@ -1,0 +1,103 @@
+"""robots.txt, as RFC 9309 has it: asked for once per origin, and kept to."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any, Final
+
+from fastreq.errors import FastreqError
+from fastreq.messages import Request, Response
+
+AGENT: Final = "fastreq"
+MAX_SIZE: Final = 500 * 1024  # bytes that are looked at (RFC 9309, section 2.5)
+MAX_ORIGINS: Final = 10_000
+PYTHON_WITH_WILDCARDS: Final = (3, 14)
+"""Older ones' own parser does not understand `*` and `$` in a path."""
+
+
+class RobotsDisallowed(FastreqError):
+    """The site's robots.txt says no."""
+
+
+class Robots:
+    """What sites allow.
+
+    Raises:
+        ImportError: protego is missing, and Python is older than 3.14.
+    """
+
+    def __init__(self, get: Callable[[str], Awaitable[Response]]) -> None:
+        self._get = get
+        self._rules: dict[str, asyncio.Future[Any]] = {}
+        self._parse = _parser()
+
+    async def check(self, request: Request) -> None:
+        """Let a request pass.
+
+        Raises:
+            RobotsDisallowed: the site does not want it.
+        """
+        origin = request.url.origin
+        known = self._rules.get(origin)
+        if known is None:
+            if len(self._rules) >= MAX_ORIGINS:
+                del self._rules[next(iter(self._rules))]
+            known = self._rules[origin] = asyncio.ensure_future(self._ask(origin))
+        allowed = await asyncio.shield(known)
+        if not allowed(str(request.url)):
+            error = RobotsDisallowed(f"{origin}/robots.txt does not allow it").at("robots")
+            error.request = request
+            raise error
+
+    async def close(self) -> None:
+        """End what is under way."""
+        asking = [rules for rules in self._rules.values() if not rules.done()]
+        for rules in asking:
+            rules.cancel()
+        if asking:
+            await asyncio.wait(asking)
+
+    async def _ask(self, origin: str) -> Callable[[str], bool]:
+        try:
+            response = await self._get(f"{origin}/robots.txt")
+        except FastreqError:
+            return _nothing  # section 2.3.1.4: unreachable is all disallowed
+        if response.status >= 500:
+            return _nothing
+        if response.status >= 400:
+            return _everything
+        return self._parse(response.body[:MAX_SIZE].decode("utf-8", "replace"))
+
+
+def _nothing(url: str) -> bool:
+    return False
+
+
+def _everything(url: str) -> bool:
+    return True
+
+
+def _parser() -> Callable[[str], Callable[[str], bool]]:
+    try:
+        protego = import_module("protego").Protego
+    except ImportError as exc:
+        if sys.version_info[:2] < PYTHON_WITH_WILDCARDS:
+            raise ImportError("--robots needs pip install 'fastreq-http[crawl]'") from exc
+        return _by_python
+
+    def by_protego(text: str) -> Callable[[str], bool]:
+        rules = protego.parse(text)
+        return lambda url: bool(rules.can_fetch(url, AGENT))
+
+    return by_protego
+
+
+def _by_python(text: str) -> Callable[[str], bool]:
+    from urllib.robotparser import RobotFileParser
+
+    rules = RobotFileParser()
+    rules.parse(text.splitlines())
+    return lambda url: rules.can_fetch(AGENT, url)

@@ -1,0 +1,267 @@
+"""`fastreq fetch`: a list of URLs into a file of rows, one for each, whatever happens."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import closing
+from typing import Any
+
+import fastreq
+from fastreq import Client, FastreqError, Limits, Policy, Request, Response
+from fastreq.bulk import bodies, inputs
+from fastreq.bulk.bodies import Bodies, bodies_of
+from fastreq.bulk.crew import Crew, Result, Results
+from fastreq.bulk.inputs import Input, Item
+from fastreq.bulk.output import Done, Output
+from fastreq.bulk.progress import Progress
+from fastreq.bulk.robots import Robots
+from fastreq.bulk.rows import row_of
+from fastreq.cli import arguments, exits, watch
+from fastreq.cli.watch import Watch
+
+_EXAMPLES = """\
+input:  a URL per line; or JSON per line with "url", "method", "headers" (an object), "body";
+        or CSV; or sitemap.xml; each may end in .gz
+output: a line of JSON for each, in the order in which they finish: index, url, final_url, status,
+        ok, error, attempts, elapsed, timings, bytes, sha256, ts
+
+exit codes: 0 all rows are ok, 1 some are not, 2 wrong arguments, 130 Ctrl-C
+"""
+
+
+class BadInput(FastreqError):
+    """A line of the input that is no request."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Fetch many URLs, and write a row for each. Killed, it can be resumed."
+    parser.epilog = _EXAMPLES
+    add = parser.add_argument
+    add("-i", "--input", metavar="FILE", required=True, help="what to fetch; - is stdin")
+    add("-o", "--output", metavar="FILE", required=True, help="where rows go; - is stdout")
+    add("--format", choices=inputs.FORMATS, help="of the input [as its name says, else txt]")
+    add("--column", metavar="NAME", default="url", help="of a CSV input [url]")
+    add("--resume", action="store_true", help="go on with the output of an earlier run")
+    add("--concurrency", metavar="N", type=arguments.count, default=100, help="[100]")
+    add("--per-host", metavar="N", type=arguments.count, default=8, help="connections [8]")
+    add("--rate", metavar="N", type=_rate, help="requests per second to one host, such as 5 or 5/s")
+    add("--retries", metavar="N", type=int, default=2, help="of what failed in passing [2]")
+    add("--timeout", metavar="SECONDS", type=arguments.seconds, help="for one request in all")
+    add("--bodies", choices=bodies.KINDS, default="none", help="what is kept of bodies [none]")
+    add("--robots", action="store_true", help="keep to robots.txt")
+    add("--workers", metavar="N", type=arguments.count, help="processes [1]")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="have a Dask cluster do it")
+    add("--progress", choices=watch.KINDS, default="auto", help="on stderr [auto]")
+
+
+def _rate(text: str) -> float:
+    return arguments.seconds(text.removesuffix("/s"))
+
+
+def run(options: argparse.Namespace) -> int:
+    if problem := _contradiction(options):
+        return _refuse(problem)
+    try:
+        given = Input(options.input, options.format, options.column)
+    except OSError as exc:
+        return _refuse(f"cannot read {options.input!r}: {exc.strerror}")
+    try:
+        with closing(given):
+            if options.workers or options.scheduler:
+                return _spread(given, options)
+            with closing(Output(options.output, options.resume)) as output:
+                return fastreq.run(_fetch(given, output, options))
+    except (FileExistsError, ValueError, ImportError) as exc:
+        if isinstance(exc, FastreqError):
+            raise
+        return _refuse(str(exc))
+    except BrokenExecutor as exc:
+        print(f"fastreq: {exc}", file=sys.stderr)
+        _show_how_to_go_on(options)
+        return exits.WRONG
+    except KeyboardInterrupt:
+        _show_how_to_go_on(options)
+        return exits.INTERRUPTED
+
+
+def _show_how_to_go_on(options: argparse.Namespace) -> None:
+    if "-" not in (options.input, options.output):
+        again = [word for word in sys.argv[1:] if word != "--resume"]
+        print(f"\nto go on: fastreq {shlex.join(again)} --resume", file=sys.stderr)
+
+
+def _contradiction(options: argparse.Namespace) -> str:
+    if options.retries < 0:
+        return "--retries is 0 or more"
+    if options.output == "-" and (options.resume or options.bodies in ("dir", "warc")):
+        return "--resume, --bodies dir and --bodies warc need a file as --output"
+    if options.workers or options.scheduler:
+        if options.output == "-":
+            return "--workers and --scheduler need a file as --output"
+        if options.robots or options.bodies != "none":
+            return "--robots and --bodies are for one process; leave out --workers, --scheduler"
+    return ""
+
+
+def _refuse(text: str) -> int:
+    print(f"fastreq: {' '.join(text.split())}; see `fastreq fetch --help`", file=sys.stderr)
+    return exits.USAGE
+
+
+def _client_options(options: argparse.Namespace) -> dict[str, Any]:
+    timeout = {} if options.timeout is None else {"timeout": options.timeout}
+    return {
+        "limits": Limits(max_connections=options.concurrency, max_per_host=options.per_host),
+        "policy": Policy(rate=options.rate),
+        "retry": options.retries,
+        **timeout,
+    }
+
+
+# ---- one process
+
+
+async def _fetch(given: Input, output: Output, options: argparse.Namespace) -> int:
+    """Fetch what has no row yet, and write its rows."""
+    kept = bodies_of(options.bodies, options.output, output.warc_end)
+    shown = Watch(options.progress, lambda: given.fraction)
+
+    def flush() -> None:
+        kept.flush()  # first, for the rows speak of it
+        output.flush()
+
+    async with Client(**_client_options(options)) as client:
+        robots = Robots(client.get) if options.robots else None
+        crew = Crew(
+            _without(given, output.done),
+            lambda item: _request(client, item),
+            _sender(client, robots),
+            options.concurrency,
+            False,
+        )
+        try:
+            async with shown.shown(flush), Results(crew, None) as results:
+                async for result in results:
+                    _write(result, output, kept, shown)
+        finally:
+            if robots is not None:
+                await robots.close()
+            kept.close()
+    output.flush()
+    shown.show(end=True)
+    failed = output.done.rows - output.done.ok + shown.done - shown.ok
+    return exits.WRONG if failed else exits.OK
+
+
+def _without(given: Input, done: Done) -> Iterator[Item]:
+    """The items that have no row yet."""
+    for item in given:
+        if not done.has(item.number, item.url):
+            yield item
+
+
+def _request(client: Client, item: Item) -> Request:
+    """Make the request of an item.
+
+    Raises:
+        FastreqError: it is none.
+    """
+    if item.error:
+        raise BadInput(item.error).at("input")
+    if item.is_plain:
+        return client.build_request("GET", item.url)
+    try:
+        return client.build_request(item.method, item.url, headers=item.headers, content=item.body)
+    except FastreqError:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise BadInput(str(exc)).at("input") from exc
+
+
+def _sender(
+    client: Client, robots: Robots | None
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    if robots is None:
+        return client.send
+
+    async def send(request: Request) -> Response:
+        await robots.check(request)
+        return await client.send(request)
+
+    return send
+
+
+def _write(result: Result, output: Output, kept: Bodies, shown: Watch) -> None:
+    item, response = result.given, result.response
+    row = row_of(result, index=item.number)
+    row["url"] = item.url
+    if response is not None:
+        kept.keep(row, response)
+    output.write(row)
+    shown.count(1, int(result.ok), row["bytes"])
+    if result.request is not None:
+        shown.time(result.request.url.host, row["elapsed"])
+
+
+# ---- more than one
+
+
+def _spread(given: Input, options: argparse.Namespace) -> int:
+    """Have processes or machines write parts in a folder beside the output; then merge them."""
+    out, parts = options.output, f"{options.output}.parts"
+    if os.path.exists(out) and os.path.getsize(out):
+        if not options.resume or os.path.exists(parts):
+            return _refuse(f"{out} exists; remove it")
+        with closing(Output(out, True)) as output:
+            if any(_without(given, output.done)):
+                return _refuse(f"{out} was begun by one process; leave out --workers, --scheduler")
+            return exits.OK if output.done.rows == output.done.ok else exits.WRONG
+    if os.path.exists(parts) and not options.resume:
+        return _refuse(f"{parts} exists; --resume goes on with it, or remove it")
+    shown = Watch(options.progress, lambda: given.fraction)
+    last = Progress(0, 0, None, 0, 0.0)
+
+    def tell(state: Progress) -> None:
+        nonlocal last
+        done = state.done - last.done
+        shown.count(done, done - (state.failed - last.failed), state.bytes - last.bytes)
+        last = state
+        shown.show_if_due()
+
+    client = Client(**_client_options(options))
+    report = fastreq.fan_out(
+        (_portable(client, item) for item in given),
+        parts,
+        executor=options.scheduler or options.workers,
+        concurrency=options.concurrency,
+        progress=tell,
+        **_client_options(options),
+    )
+    temporary = f"{out}.tmp"
+    with open(temporary, "wb") as merged:
+        for file in sorted(report.out.glob("*.jsonl")):
+            with file.open("rb") as part:
+                shutil.copyfileobj(part, merged)
+        merged.flush()
+        os.fsync(merged.fileno())
+    os.replace(temporary, out)
+    shutil.rmtree(parts)
+    shown.show(end=True)
+    return exits.WRONG if report.failed else exits.OK
+
+
+def _portable(client: Client, item: Item) -> str | Request:
+    """What a worker makes a row of; of a bad line, one that says that it is no URL."""
+    if item.error or item.is_plain:
+        return item.url
+    try:
+        return _request(client, item)
+    except FastreqError:
+        return item.url

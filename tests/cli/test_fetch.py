@@ -1,0 +1,355 @@
+"""`fastreq fetch`: every line one row, whatever happens on the way."""
+
+import gzip
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from servers.counting import counting
+from servers.scripted import scripted
+
+needs_many_hosts = pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+def listed(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def rows_of(out):
+    data = out.read_bytes()
+    assert data.endswith(b"\n") or not data
+    return sorted(map(json.loads, data.splitlines()), key=lambda row: row["index"])
+
+
+def assert_each_once(urls, rows):
+    assert Counter(enumerate(urls)) == Counter((row["index"], row["url"]) for row in rows)
+
+
+def wait_for_size(path, size):
+    deadline = time.monotonic() + 20
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# ---- what comes out
+
+
+def test_each_line_one_row(cli, server, tmp_path, out):
+    urls = [f"{server.url}/item/{n % 50}" for n in range(300)]
+    done = cli("fetch", "-i", listed(tmp_path / "urls.txt", urls), "-o", out)
+    rows = rows_of(out)
+
+    assert (0, b"") == (done.code, done.out)
+    assert_each_once(urls, rows)
+    names = "index url final_url status ok error attempts elapsed timings bytes sha256 ts"
+    assert all(names.split() == list(row) for row in rows)
+    assert {(200, True, None, 1)} == {
+        (row["status"], row["ok"], row["error"], row["attempts"]) for row in rows
+    }
+    assert done.errors.startswith("fetch: 300 done, 300 ok, 0 failed, ")
+    assert 1 == len(done.errors.splitlines())
+
+
+def test_bad_lines(cli, server, tmp_path, out):
+    """Rows with an error, and never a stop; blank lines and comments are none."""
+    lines = [
+        f"{server.url}/hello", "", "# a comment", "no url", "http://[::1", "ftp://a/", "\x00",
+        f"{server.url}/status/404", '{"url": 7}', '{"url": "x", "verb": "GET"}', "{torn",
+        f'{{"url": "{server.url}/hello", "headers": {{"a b": "c"}}}}',
+        f'{{"url": "{server.url}/hello", "headers": ["a"]}}',
+        f'{{"url": "{server.url}/hello", "method": "G T"}}',
+        f"{server.url}/hello", "[" * 20,
+    ]  # fmt: skip
+    path = tmp_path / "urls"
+    path.write_bytes(b"".join(line.encode() + b"\r\n" for line in lines) + b"\xff\xfe\n")
+    done = cli("fetch", "-i", path, "-o", out)
+    rows = rows_of(out)
+
+    assert 1 == done.code
+    assert [0, 12] == [row["index"] for row in rows if row["ok"]]
+    assert list(range(15)) == [row["index"] for row in rows]
+    kinds = [row["error"]["type"] if row["error"] else row["status"] for row in rows]
+    assert [200, "InvalidURL", "InvalidURL", "UnsupportedProtocol", "InvalidURL", 404] == kinds[:6]
+    assert ["BadInput"] * 3 == kinds[6:9]
+    assert all(row["error"]["message"] for row in rows if row["error"])
+    assert "Traceback" not in done.errors
+
+
+def test_stdin_to_stdout(cli, server):
+    """Nothing but rows on stdout."""
+    given = f"{server.url}/hello\n{server.url}/item/1\n".encode()
+    done = cli(
+        "fetch", "-i", "-", "-o", "-", "--progress", "json", "--bodies", "inline", given=given
+    )
+    rows = sorted(map(json.loads, done.out.splitlines()), key=lambda row: row["index"])
+
+    assert 0 == done.code
+    assert ["hello", '{"item": 1, "square": 1, "filler": "x"}'] == [row["body"] for row in rows]
+    states = list(map(json.loads, done.errors.splitlines()))
+    assert (2, 2, 0) == tuple(states[-1][name] for name in ("done", "ok", "failed"))
+
+
+@pytest.mark.parametrize("kind", ["txt", "txt.gz", "jsonl", "csv", "xml", "xml.gz"])
+def test_inputs(cli, server, tmp_path, out, kind):
+    urls = [f"{server.url}/item/{n}" for n in range(20)]
+    makers = {
+        "txt": "".join(f"{url}\n" for url in urls),
+        "jsonl": "".join(json.dumps({"url": url}) + "\n" for url in urls),
+        "csv": "name,link\r\n" + "".join(f'"a ""b"", c",{url}\r\n' for url in urls),
+        "xml": '<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">'
+        + "".join(f"<url><loc> {url} </loc><lastmod>2026</lastmod></url>\n" for url in urls)
+        + "</urlset>",
+    }
+    data = makers[kind.removesuffix(".gz")].encode()
+    path = tmp_path / f"urls.{kind}"
+    path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
+    done = cli("fetch", "-i", path, "-o", out, "--column", "link")
+
+    assert 0 == done.code, done.errors
+    assert_each_once(urls, rows_of(out))
+
+
+def test_requests(cli, server, tmp_path, out):
+    """Method, headers and body of a JSON line."""
+    headers = {"X-A": "1"}
+    line = {"url": f"{server.url}/echo", "method": "PUT", "headers": headers, "body": "grüße"}
+    path = listed(tmp_path / "in.jsonl", [json.dumps(line), json.dumps(f"{server.url}/hello")])
+    done = cli("fetch", "-i", path, "-o", out, "--bodies", "inline")
+    first, second = rows_of(out)
+    said = json.loads(first["body"])
+
+    assert 0 == done.code, done.errors
+    assert ("PUT", "grüße".encode().decode("latin-1")) == (said["method"], said["body"])
+    assert ["X-A", "1"] in said["headers"]
+    assert "hello" == second["body"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["-i", "URLS"],
+        ["-o", "x"],
+        ["-i", "/no/such/file", "-o", "x"],
+        ["-i", "URLS", "-o", "-", "--resume"],
+        ["-i", "URLS", "-o", "-", "--workers", "2"],
+        ["-i", "URLS", "-o", "x", "--workers", "2", "--bodies", "dir"],
+        ["-i", "URLS", "-o", "x", "--rate", "0"],
+        ["-i", "URLS", "-o", "x", "--retries", "-1"],
+        ["-i", "URLS", "-o", "x", "--concurrency", "0"],
+        ["-i", "URLS", "-o", "x", "--format", "csv"],
+        ["-i", "URLS", "-o", "x", "--format", "sitemap"],
+    ],
+    ids=" ".join,
+)
+def test_usage(cli, tmp_path, wrong):
+    listed(tmp_path / "URLS", ["http://127.0.0.1:1/"])
+    done = cli("fetch", *wrong, cwd=tmp_path)
+    assert (2, b"") == (done.code, done.out)
+    assert done.errors.startswith("fastreq: ")
+    assert 1 == len(done.errors.splitlines())
+
+
+def test_an_output_that_is_there(cli, server, tmp_path, out):
+    """It is neither overwritten nor mixed with another job's."""
+    path = listed(tmp_path / "urls", [f"{server.url}/hello"])
+    out.write_text("mine\n")
+    for more in ([], ["--resume"]):
+        assert 2 == cli("fetch", "-i", path, "-o", out, *more).code
+        assert "mine\n" == out.read_text()
+
+    out.unlink()
+    assert 0 == cli("fetch", "-i", path, "-o", out).code
+    before = out.read_bytes()
+    listed(path, [f"{server.url}/json"])
+    assert 2 == cli("fetch", "-i", path, "-o", out, "--resume").code
+    assert before == out.read_bytes()
+
+
+def test_bodies_in_files(cli, server, tmp_path, out):
+    path = listed(tmp_path / "urls", [f"{server.url}/item/{n}" for n in range(30)])
+    assert 0 == cli("fetch", "-i", path, "-o", out, "--bodies", "dir").code
+    for row in rows_of(out):
+        with open(row["body_path"], "rb") as file:
+            assert row["bytes"] == len(file.read())
+
+
+def test_bodies_in_warc(cli, server, tmp_path, out):
+    """Records that no row speaks of are cut off before it goes on."""
+    pytest.importorskip("warcio")
+    from warcio.archiveiterator import ArchiveIterator
+
+    path = listed(tmp_path / "urls", [f"{server.url}/item/{n}" for n in range(30)])
+    assert 0 == cli("fetch", "-i", path, "-o", out, "--bodies", "warc").code
+    lines = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join(lines[:20]) + lines[20][:30])
+    warc = out.with_name("out.jsonl.warc.gz")
+    warc.write_bytes(warc.read_bytes()[:-7])
+    assert 0 == cli("fetch", "-i", path, "-o", out, "--bodies", "warc", "--resume").code
+    with warc.open("rb") as file:
+        found = {
+            record.rec_headers["WARC-Target-URI"]: len(record.content_stream().read())
+            for record in ArchiveIterator(file)
+        }
+    assert {row["final_url"]: row["bytes"] for row in rows_of(out)} == found
+    assert 30 == len(found)
+
+
+async def test_robots(cli_async, tmp_path, out):
+    """Asked once, and kept to."""
+    pytest.importorskip("protego")
+    asked = []
+
+    async def handler(conn):
+        while True:
+            path = (await conn.read_request()).split()[1].decode()
+            asked.append(path)
+            body = b"User-agent: *\nDisallow: /private\n" if path == "/robots.txt" else b"ok"
+            await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async with scripted(handler) as site:
+        urls = [site.url(path) for path in ("/a", "/private/b", "/c")]
+        path = listed(tmp_path / "urls", urls)
+        done = await cli_async("fetch", "-i", path, "-o", out, "--robots")
+    rows = rows_of(out)
+
+    assert 1 == done.code
+    assert [True, False, True] == [row["ok"] for row in rows]
+    assert "RobotsDisallowed" == rows[1]["error"]["type"]
+    assert ["/a", "/c", "/robots.txt"] == sorted(asked)
+
+
+# ---- ended in the midst of it
+
+
+@needs_many_hosts
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_and_resumed(start, cli, tmp_path, out, workers):
+    """Three times: every line has one row, and no host more connections than it may have."""
+    with counting() as server:
+        urls = [f"http://127.0.1.{n % 64}:{server.port}/{n % 2500}" for n in range(5000)]
+        path = listed(tmp_path / "urls", urls)
+        more = ["--workers", workers] if workers else []
+        command = ["fetch", "-i", path, "-o", out, "--per-host", 3, "--resume", *more]
+        for turn in range(3):
+            size = 150_000 * (turn + 1)
+            with start(*command, start_new_session=True) as process:
+                if workers:
+                    wait_for_parts(out.with_name("out.jsonl.parts"), 4 * (turn + 1))
+                else:
+                    wait_for_size(out, size)
+                os.killpg(process.pid, signal.SIGKILL)
+        done = cli(*command)
+        most, asked = server.most(), server.asked()
+    assert 0 == done.code, done.errors
+    assert_each_once(urls, rows_of(out))
+    assert ["out.jsonl", "urls"] == sorted(os.listdir(tmp_path))
+    assert 64 == len(most)
+    assert max(most.values()) <= 3
+    assert sum(asked.values()) < 5000 * 1.6
+
+
+def wait_for_parts(folder, count):
+    deadline = time.monotonic() + 20
+    while len(list(folder.glob("*.jsonl"))) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_a_torn_line(cli, server, tmp_path, out):
+    """Cut at any byte, it is cut off and done again."""
+    urls = [f"{server.url}/item/{n}" for n in range(6)]
+    path = listed(tmp_path / "urls", urls)
+    assert 0 == cli("fetch", "-i", path, "-o", out).code
+    whole = out.read_bytes()
+    for end in (len(whole) - 1, len(whole) - 100, len(whole) // 2, 1, 0):
+        out.write_bytes(whole[:end])
+        assert 0 == cli("fetch", "-i", path, "-o", out, "--resume").code
+        assert_each_once(urls, rows_of(out))
+        assert out.read_bytes().startswith(whole[:end].rpartition(b"\n")[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted(start, cli, server, tmp_path, out, workers):
+    """Ctrl-C ends it cleanly, and it is said how to go on."""
+    urls = [f"{server.url}/delay/0.05?{n}" for n in range(400)]
+    path = listed(tmp_path / "urls of mine", urls)
+    more = ["--workers", workers] if workers else []
+    with start("fetch", "-i", path, "-o", out, *more, start_new_session=True) as process:
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGINT)
+        said, errors = process.communicate(timeout=20)
+    assert (130, b"") == (process.returncode, said)
+    assert b"Traceback" not in errors
+    last = errors.decode().splitlines()[-1]
+    assert last.startswith("to go on: fastreq fetch -i '")
+    assert last.endswith(" --resume")
+    if not workers:
+        assert 0 < len(rows_of(out)) < 400
+
+    assert 0 == cli("fetch", "-i", path, "-o", out, *more, "--resume", "--per-host", 50).code
+    assert_each_once(urls, rows_of(out))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_two_at_once_are_refused(start, cli, server, tmp_path, out):
+    path = listed(tmp_path / "urls", [f"{server.url}/delay/3"])
+    with start("fetch", "-i", path, "-o", out) as process:
+        deadline = time.monotonic() + 10
+        while not out.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        done = cli("fetch", "-i", path, "-o", out, "--resume")
+        process.terminate()
+    assert 23 == done.code
+    assert "another process" in done.errors
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_a_bar_on_a_terminal(start, server, tmp_path, out):
+    path = listed(tmp_path / "urls", [f"{server.url}/delay/0.01?{n}" for n in range(400)])
+    ours, theirs = pty.openpty()
+    with start("fetch", "-i", path, "-o", out, stderr=theirs, env={"TERM": "xterm"}) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 4096):
+                shown += data
+        except OSError:  # Linux says so at the end
+            pass
+        process.communicate(timeout=20)
+    os.close(ours)
+    assert 0 == process.returncode
+    assert shown.count(b"\r\x1b[K") > 1
+    assert b"400 done, 400 ok, 0 failed" in shown
+
+
+def test_memory_is_flat(start, server, tmp_path, out):
+    """What is read and written does not pile up: 40,000 bad lines, and the peak of the process."""
+    path = listed(tmp_path / "urls", (f"no url {n}" for n in range(40_000)))
+    script = (
+        "import resource, sys; from fastreq.cli import main; code = main(sys.argv[1:]); "
+        "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "fetch", "-i", path, "-o", out, "--progress", "none"],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    code, kilobytes = map(int, done.stdout.split())
+    assert 1 == code
+    assert 40_000 == len(rows_of(out))
+    assert kilobytes < 100_000
