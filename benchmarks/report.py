@@ -124,21 +124,27 @@ def not_first(found: Comparison) -> str:
     """Every figure in which another client is ahead of fastreq."""
     lines = []
     for scenario in found.scenarios:
-        ahead = []
-        for metric, name in LOOKED_AT.items():
-            others = found.others(scenario)
-            for client in sorted(others):
-                ratio = found.ratio((scenario, client), (scenario, "fastreq"), metric)
-                if ratio is None:
-                    continue
-                if metric in MORE_IS_BETTER:
-                    ratio = Figure(1 / ratio.median, 1 / ratio.high, 1 / ratio.low)
-                if ratio.median < 1:
-                    doubt = ", not in every round" if ratio.high >= 1 else ""
-                    ahead.append(f"{name}: {client} {ratio.median:.2f}×{doubt}")
+        ahead = [
+            f"{name}: {', '.join(clients)}"
+            for metric, name in LOOKED_AT.items()
+            if (clients := ahead_of_us(found, scenario, metric))
+        ]
         if ahead:
             lines.append(f"- {SCENARIOS[scenario].title}: " + "; ".join(ahead))
-    return "\n".join(lines) or "There is none."
+    return "\n".join(lines) or "Nowhere."
+
+
+def ahead_of_us(found: Comparison, scenario: str, metric: str) -> list[str]:
+    """The clients that are better in something, and by how much; the best first."""
+    ahead = []
+    for client in found.others(scenario):
+        ratio = found.ratio((scenario, client), (scenario, "fastreq"), metric)
+        if ratio is not None and metric in MORE_IS_BETTER:
+            ratio = Figure(1 / ratio.median, 1 / ratio.high, 1 / ratio.low)
+        if ratio is not None and ratio.median < 1:
+            doubt = " (not in every round)" if ratio.high >= 1 else ""
+            ahead.append((ratio.median, f"{client} {ratio.median:.2f}×{doubt}"))
+    return [text for _, text in sorted(ahead)]
 
 
 def settings(found: Comparison) -> str:
@@ -168,7 +174,8 @@ def whole(found: Comparison, chart: str) -> str:
         "## Goals",
         goals(found),
         "## Where fastreq is not first",
-        "How many times fastreq's figure the other's is; below 1 it is ahead.",
+        "With how many times fastreq's figure the other does; latencies of more than one caller are "
+        "those of waiting for one another.",
         not_first(found),
         "## Scenarios",
         "The best of each line is bold; in brackets, how many times fastreq's figure it is.",
@@ -193,7 +200,8 @@ def for_docs(runs: Sequence[Comparison], chart: str) -> str:
             for part in (f"### Goals on CPython {run.python}", settings(run), goals(run))
         ),
         "### Where fastreq is not first",
-        "How many times fastreq's figure the other's is; below 1 it is ahead.",
+        "With how many times fastreq's figure the other does; latencies of more than one caller are "
+        "those of waiting for one another.",
         not_first(first),
         "### Scenarios",
         "The best of each line is bold; in brackets, how many times fastreq's figure it is.",
