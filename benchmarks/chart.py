@@ -15,7 +15,7 @@ WIDTH = 320  # of a panel
 LEFT = 104  # of it, for names
 RIGHT = 52  # of it, for figures
 ROW = 17
-TOP = 40  # of it, for title and scale
+TOP = 54  # of it, for title and scale
 GAP = 22
 
 STYLE = """
@@ -80,14 +80,14 @@ def _panel(panel: Panel) -> list[str]:
     bottom = TOP + len(panel.rows) * ROW
     parts = [
         f'<text class="title" x="0" y="12">{escape(panel.title)}</text>',
-        f'<text class="unit" x="0" y="{TOP - 8}">{escape(panel.unit)}</text>',
+        f'<text class="unit" x="0" y="26">{escape(panel.unit)}</text>',
     ]
     tick = low
     while tick <= high * 1.0001:
         x = place(tick)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{bottom}"/>')
         parts.append(
-            f'<text class="unit" x="{x:.1f}" y="{TOP - 8}" text-anchor="middle">{tick:g}</text>'
+            f'<text class="unit" x="{x:.1f}" y="{TOP - 8}" text-anchor="middle">{tick:,.0f}</text>'
         )
         tick *= 10
     for number, row in enumerate(panel.rows):

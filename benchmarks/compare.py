@@ -40,6 +40,8 @@ ROUNDS = {"short": 3, "full": 5}
 MINUTES = {"short": 4.5, "full": math.inf}
 FULL_SECONDS = 5  # times the short form's
 PATIENCE = {"short": 60, "full": 600}  # seconds for one worker
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""What would make clients trust others than they are told to; proxies are taken away too."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -131,9 +133,14 @@ class Bench:
         ]
         if self.core is not None:
             command.append(f"--core={self.core}")
-        # The fastreq of this checkout, whatever is installed.
         paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in CERTIFICATES and not name.lower().endswith("_proxy")
+        }
+        # The fastreq of this checkout, whatever is installed.
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
         try:
             ended = subprocess.run(
                 command,
@@ -180,7 +187,7 @@ def machine() -> str:
                 break
     except OSError:
         pass
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
 def drawn(found: Comparison) -> str:

@@ -84,11 +84,13 @@ class Comparison:
 
     def clients(self, scenario: str) -> list[str]:
         """Those that have a figure in a scenario."""
-        return [
-            client
-            for client, result in (self.rounds[0].get(scenario) or {}).items()
+        found = {
+            client: None
+            for each in self.rounds
+            for client, result in each.get(scenario, {}).items()
             if "version" in result
-        ]
+        }
+        return list(found)
 
     def trouble(self) -> Iterable[tuple[str, str, str]]:
         """What went wrong: scenario, client, what."""

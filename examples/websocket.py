@@ -13,6 +13,7 @@ import sys
 from websockets.asyncio.server import serve
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 from websockets.uri import parse_uri
 
 import fastreq
@@ -35,8 +36,9 @@ class WebSocket(asyncio.Protocol):
         return await self._messages.get()
 
     async def close(self) -> None:
-        self._frames.send_close(1000)
-        self._flush()
+        if self._frames.state is State.OPEN:
+            self._frames.send_close(1000)
+            self._flush()
         while await self.receive() is not None:
             pass
 

@@ -254,7 +254,7 @@ class Call:
         body = WholeBody(policies.max_body)
         route = policies.routes.of(request.url)
         exchange = await engine.exchange(
-            request, route, self._options.timeout, body, self.due, self.started
+            request, route, self._options.timeout, body, self.due, self.started, self.attempts
         )
         self.due += exchange.queued
         head = exchange.final_head
@@ -268,8 +268,9 @@ class Call:
 
     async def _open(self, engine: Engine, request: Request) -> Response:
         route = self._policies.routes.of(request.url)
+        body, timeout = StreamedBody(), self._options.timeout
         exchange = await engine.exchange(
-            request, route, self._options.timeout, StreamedBody(), self.due, self.started
+            request, route, timeout, body, self.due, self.started, self.attempts
         )
         self.due += exchange.queued
         response = Response.received(request, exchange.final_head, exchange)
@@ -300,7 +301,7 @@ class Call:
 
     async def _trace(self, hooks: Hooks, request: Request) -> Response:
         """The same, told to those who listen."""
-        if hooks.request_sent is not None:
+        if hooks.request_sent is not None and self._engine is None:  # which tells it else
             hooks.request_sent(RequestSent(request, self.attempts))
         ended = hooks.response_end
         try:

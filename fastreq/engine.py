@@ -31,7 +31,14 @@ from fastreq.policies.retries import IDEMPOTENT
 from fastreq.pool import Pool
 from fastreq.protocol import RECEIVE_SIZE, HTTPProtocol
 from fastreq.resolve import Resolver
-from fastreq.trace import ConnectionClosed, ConnectionOpened, ConnectionReused, Hooks, NameResolved
+from fastreq.trace import (
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionReused,
+    Hooks,
+    NameResolved,
+    RequestSent,
+)
 
 _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = (
     weakref.WeakKeyDictionary()
@@ -84,6 +91,7 @@ class Engine:
         body: WholeBody | StreamedBody,
         total_due: float,
         started: float,
+        attempt: int = 1,
     ) -> Exchange:
         """Send a request once, and read its response: whole, or up to the body of a stream.
 
@@ -111,8 +119,9 @@ class Engine:
         connection = self.pool.take(route)
         if connection is None:
             connection = await self._lease(route, timeout, exchange)
-        if self._hooks is not None and exchange.opened is None:
-            self._tell_reused(self._hooks, connection, str(route))
+        if self._hooks is not None:
+            reused = exchange.opened is None
+            self._tell_sent(self._hooks, connection, str(route) if reused else "", request, attempt)
         try:
             await connection.carry(exchange, head, payload)
         except NetworkError:
@@ -206,14 +215,19 @@ class Engine:
         if (closed := hooks.connection_closed) is not None:
             connection.when_lost(lambda _: closed(ConnectionClosed(name, address)))
 
-    def _tell_reused(self, hooks: Hooks, connection: HTTPProtocol, name: str) -> None:
-        if hooks.connection_reused is not None:
-            try:
-                hooks.connection_reused(ConnectionReused(name, connection.remote_address))
-            except BaseException:
-                connection.abort()
-                self.pool.give_back(connection, False)
-                raise
+    def _tell_sent(
+        self, hooks: Hooks, connection: HTTPProtocol, reused: str, request: Request, attempt: int
+    ) -> None:
+        """Tell that a request goes out, and before, whose connection is `reused`, if it is."""
+        try:
+            if reused and hooks.connection_reused is not None:
+                hooks.connection_reused(ConnectionReused(reused, connection.remote_address))
+            if hooks.request_sent is not None:
+                hooks.request_sent(RequestSent(request, attempt))
+        except BaseException:
+            connection.abort()
+            self.pool.give_back(connection, False)
+            raise
 
     def _refuse_if_closed(self, connection: HTTPProtocol | None = None) -> None:
         if self.is_closed:

@@ -21,7 +21,11 @@ from fastreq.messages import Request, Response
 
 
 class RequestSent(NamedTuple):
-    """A request has been handed to its connection, or is about to be, if its body streams."""
+    """A request goes out: it has its connection, and is written next.
+
+    One that goes out once more, as its kept connection was closed meanwhile (the keep-alive race),
+    is the same attempt, and told once.
+    """
 
     request: Request
     attempt: int  # from 1
@@ -34,7 +38,10 @@ class ResponseHeadReceived(NamedTuple):
 
 
 class ResponseEnded(NamedTuple):
-    """The last byte of a response has come, or its connection has gone."""
+    """The last byte of a response has come, or has been given up; or there was no response.
+
+    Each attempt that is not cancelled ends with one, also where nothing could be sent.
+    """
 
     request: Request
     error: FastreqError | None

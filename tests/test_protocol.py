@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from fastreq import protocol
 from fastreq.deadline import GRANULARITY, NEVER, Deadlines
 from fastreq.errors import (
     IncompleteBody,
@@ -127,6 +128,11 @@ def put(body):
     request = Request("PUT", parse_url("http://x/"), Headers(), body)
     head = encode_head(request)
     return head, outgoing(request, head)
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0)
 
 
 # ---- an exchange
@@ -529,8 +535,7 @@ async def test_reading_pauses_while_the_reader_is_behind():
         carrying = await line.begin(one)
         saying = asyncio.ensure_future(line.say(OK + b"Content-Length: %d\r\n\r\n" % size + body))
         await carrying
-        while not line.protocol._read_paused:
-            await asyncio.sleep(0)
+        await until(lambda: line.protocol._read_paused)
         most = one.body.size
         assert not saying.done()
 
@@ -547,29 +552,30 @@ async def test_reading_pauses_while_the_reader_is_behind():
 async def test_reading_goes_on_at_the_low_water_mark():
     async with connected() as line:
         one = await streaming(line)
-        saying = asyncio.ensure_future(line.say(bytes(4 * HIGH_WATER)))
         while not line.protocol._read_paused:
-            await asyncio.sleep(0)
+            line.protocol.data_received(memoryview(bytes(LOW_WATER // 4)))
+        assert HIGH_WATER < one.body.size <= HIGH_WATER + LOW_WATER // 4
+
         while one.body.size > LOW_WATER:
             assert line.protocol._read_paused
             await one.read()
         assert not line.protocol._read_paused
-        while not saying.done():
-            await one.read()
+        await line.say(b"abc")
+        while await one.read() != b"abc":
+            pass
 
 
 async def test_a_stream_that_ends_while_reading_is_paused():
-    """The next exchange is read again."""
+    """As TLS does it, which has more in its hands; the next exchange is read again."""
     async with connected() as line:
         one = exchange(StreamedBody())
         carrying = await line.begin(one)
         size = HIGH_WATER + 1
-        saying = asyncio.ensure_future(line.say(OK + b"Content-Length: %d\r\n\r\n" % size))
+        await line.say(OK + b"Content-Length: %d\r\n\r\n" % (size + 1))
         await carrying
-        await saying
-        await line.say(bytes(size))
-        while await one.read():
-            pass
+        line.protocol.data_received(memoryview(bytes(size)))
+        assert line.protocol._read_paused
+        line.protocol.data_received(memoryview(b"x"))
         assert ["reusable"] == line.owner.events
 
         carrying = await line.begin(two := exchange())
@@ -590,8 +596,7 @@ async def test_writes_wait_for_a_slow_peer():
 
     async with connected() as line:
         carrying = await line.begin(exchange(), *put(source()))
-        while not line.protocol._write_paused:
-            await asyncio.sleep(0)
+        await until(lambda: line.protocol._write_paused)
         for _ in range(50):
             await asyncio.sleep(0)
         assert given < 16 * PIECE
@@ -700,14 +705,36 @@ async def test_an_early_answer_of_a_peer_that_takes_nothing(kind):
         one = exchange()
         source = body if kind == "bytes" else iter([body])
         carrying = await line.begin(one, *put(source))
-        while not line.protocol._write_paused:
-            await asyncio.sleep(0)
+        await until(lambda: line.protocol._write_paused)
         await line.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
         await carrying
         await line.protocol.wait_closed()
 
         assert 413 == one.head.status
         assert ["done"] == line.owner.events
+
+
+async def test_an_early_answer_whose_body_takes_its_time():
+    """The head is enough to stop sending."""
+    stopped = asyncio.Event()
+
+    async def source():
+        try:
+            while True:
+                yield bytes(PIECE)
+        finally:
+            stopped.set()
+
+    async with connected() as line:
+        one = exchange()
+        carrying = await line.begin(one, *put(source()))
+        await until(lambda: line.protocol._write_paused)
+        await line.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\n")
+        await stopped.wait()
+        await line.say(b"large")
+        await carrying
+
+        assert b"large" == one.body.value()
 
 
 async def test_a_small_body_that_was_not_taken():
@@ -761,11 +788,74 @@ async def test_late_after_a_body_that_took_its_time_to_drain():
     async with connected() as line:
         one = exchange(read=SOON, write=100.0)
         carrying = await line.begin(one, *put(bytes(size)))
-        while not line.protocol._write_paused:
-            await asyncio.sleep(0)
+        await until(lambda: line.protocol._write_paused)
         await line.hear(size)
         with pytest.raises(ReadTimeout):
             await carrying
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, as the protocol sees it; `check()` is called by hand."""
+    clock = [1000.0]
+    monkeypatch.setattr(protocol, "monotonic", lambda: clock[0])
+    return clock
+
+
+@pytest.mark.parametrize("size", [100, 3 * DIRECT])
+async def test_each_byte_moves_the_deadline(clock, size):
+    """`read` is the longest silence, however the body is received."""
+    async with connected() as line:
+        carrying = await line.begin(one := exchange(read=10.0))
+        assert 1010.0 == line.protocol.due
+        await line.say(OK + b"Content-Length: %d\r\n\r\n" % size)
+        await until(lambda: one.head is not None)
+        clock[0] += 9.0
+        await line.say(bytes(size // 2))
+        await until(lambda: one.body.size == size // 2)
+
+        assert 1019.0 == line.protocol.check(1018.0, 0.0)
+        assert NEVER == line.protocol.check(1019.0, 0.0)
+        with pytest.raises(ReadTimeout, match=r"no byte for 10\.0 s"):
+            await carrying
+
+
+async def test_bytes_that_nobody_waits_for_start_no_clock(clock):
+    async with connected() as line:
+        one = await streaming(line, read=10.0)
+        await line.say(b"abc")
+        await until(lambda: one.body.size)
+
+        assert NEVER == line.protocol.check(2000.0, 0.0)
+
+
+async def test_a_peer_that_takes_some(clock):
+    """Progress, however slow, is not late; nor is a peer that has taken all that we gave it."""
+    more = asyncio.Event()
+
+    async def source():
+        yield bytes(PIECE // 2)
+        await more.wait()
+
+    async with connected() as line:
+        line.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        head, body = put(source())
+        carrying = await line.begin(exchange(write=10.0), head, body)
+        unsent = line.protocol.transport.get_write_buffer_size
+        await until(unsent)
+        before = unsent()
+        assert 1010.0 == line.protocol.check(1000.0, 0.0)
+        await line.hear(4096)
+        await until(lambda: unsent() < before)
+        assert 1019.0 == line.protocol.check(1009.0, 0.0)
+        await line.hear(len(chunk(bytes(PIECE // 2))) - 4096)
+        await until(lambda: not unsent())
+
+        assert NEVER == line.protocol.check(1018.0, 0.0)
+        assert NEVER == line.protocol.check(2000.0, 0.0)
+        more.set()
+        await line.say(HELLO)
+        await carrying
 
 
 @pytest.mark.parametrize("streams", [False, True])

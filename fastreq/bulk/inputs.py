@@ -13,6 +13,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 FORMATS: Final = ("txt", "jsonl", "csv", "sitemap")
@@ -105,12 +106,22 @@ class Input:
             if self._column not in (rows.fieldnames or ()):
                 found = ", ".join(map(repr, rows.fieldnames or ())) or "none"
                 raise ValueError(f"there is no column {self._column!r}; the columns are {found}")
-            for index, row in enumerate(rows):
-                yield Item(index, (row[self._column] or "").strip())
+            yield from self._cells(rows)
         except csv.Error as exc:
             raise ValueError(f"that is no CSV: {exc}") from exc
         finally:
             text.detach()
+
+    def _cells(self, rows: csv.DictReader[str]) -> Iterator[Item]:
+        for number in count():
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as exc:
+                yield Item(number, f"line {rows.line_num}", error=f"no CSV: {exc}")
+            else:
+                yield Item(number, (row[self._column] or "").strip())
 
     def _places(self) -> Iterator[Item]:
         from xml.etree.ElementTree import ParseError, iterparse

@@ -68,9 +68,13 @@ class Output:
         self._held: list[bytes] = []
         self._size = 0
         self._file: BinaryIO | None = None
-        self._stdout = path == "-"
-        if self._stdout:
+        self._is_file = False
+        if path == "-":
             return
+        if os.path.exists(path) and not os.path.isfile(path):  # /dev/null, a named pipe
+            self._file = open(path, "wb")  # noqa: SIM115 (closed by close())
+            return
+        self._is_file = True
         if not resume and os.path.exists(path) and os.path.getsize(path):
             raise FileExistsError(f"{path} exists; --resume goes on with it, or remove it")
         self._file = open(path, "ab+")  # noqa: SIM115 (closed by close())
@@ -103,7 +107,7 @@ class Output:
         line = json.dumps(row).encode() + b"\n"
         self._held.append(line)
         self._size += len(line)
-        if self._stdout or self._size >= FLUSH:
+        if not self._is_file or self._size >= FLUSH:
             self.flush()
 
     def flush(self) -> None:
@@ -119,7 +123,7 @@ class Output:
         """Write what is held back, and see it on the disk."""
         try:
             self.flush()
-            if self._file is not None:
+            if self._file is not None and self._is_file:
                 os.fsync(self._file.fileno())
         finally:
             if self._file is not None:

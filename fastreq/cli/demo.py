@@ -15,7 +15,7 @@ from fastreq.cli import arguments, exits
 from fastreq.cli.arguments import size_shown
 from fastreq.cli.histogram import bar, percentile, rows_of
 from fastreq.cli.screen import Part, Screen, is_drawable
-from fastreq.cli.trial import Half, Site, Streamed, Wrong, ask, stream, ways_to
+from fastreq.cli.trial import Half, Site, Streamed, Wrong, ask, fetch, stream, ways_to
 from fastreq.testing import Server
 
 BAR_WIDTH = 24
@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--large", metavar="BYTES", type=arguments.size, default=2**28,
         help="of the large body, such as 1G; 0 is none [256M]",
     )  # fmt: skip
+    add(
+        "--fetch", metavar="N", type=arguments.size, default=2000,
+        help="URLs for `fastreq fetch`; 0 is none [2000]",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         with _undisturbed():
             server = stack.enter_context(Server(tls="auto"))
         return fastreq.run(
-            demonstrate(server, options.requests, options.concurrency, options.large)
+            demonstrate(server, options.requests, options.concurrency, options.large, options.fetch)
         )
 
 
@@ -58,7 +62,9 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-async def demonstrate(site: Site, requests: int, concurrency: int, large: int) -> int:
+async def demonstrate(
+    site: Site, requests: int, concurrency: int, large: int, fetched: int = 0
+) -> int:
     """Send the requests, show how it went, and give the exit code."""
     screen, wrong = Screen(), Wrong()
     screen.line(("fastreq ", "bold"), _title(requests, concurrency))
@@ -75,6 +81,9 @@ async def demonstrate(site: Site, requests: int, concurrency: int, large: int) -
     if large:
         way = ways[-1]
         _show_stream(screen, way.name, large, await stream(way, large, wrong))
+    if fetched:
+        seconds = await fetch(ways[0], fetched, wrong)
+        screen.line(f"  {fetched} rows by `fastreq fetch` in {seconds:.2f} s, start included")
     return _show_verdict(screen, wrong, requests)
 
 

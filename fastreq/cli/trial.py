@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import socket
 import ssl
+import sys
 from dataclasses import dataclass, field
+from hashlib import sha256
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -95,32 +99,51 @@ class Half(NamedTuple):
 async def ask(way: Way, requests: int, concurrency: int, wrong: Wrong) -> Half:
     """Send GETs for /item/0, /item/1 ..., so many at a time, and check what comes."""
     limits = Limits(max_connections=concurrency, max_per_host=concurrency)
-    numbers = iter(range(requests))
     latencies: list[float] = []
     async with (
         Client(verify=way.verify, limits=limits) as client,
         progress(way.name, requests) as counter,
     ):
-
-        async def work() -> None:
-            for number in numbers:
-                url = f"{way.url}/item/{number}"
-                try:
-                    response = await client.get(url)
-                except FastreqError as error:
-                    wrong.add(url, f"{type(error).__name__}: {error}")
-                else:
-                    latencies.append(response.timings.total)
-                    wrong.check(url, response.status, response.body, item(number))
-                counter.done += 1
-
+        urls = (f"{way.url}/item/{number}" for number in range(requests))
         started = perf_counter()
-        async with asyncio.TaskGroup() as crew:
-            for _ in range(min(concurrency, requests)):
-                crew.create_task(work())
+        async for result in client.map(urls, concurrency=concurrency):
+            if result.response is None:
+                wrong.add(result.given, f"{type(result.error).__name__}: {result.error}")
+            else:
+                response = result.response
+                latencies.append(response.timings.total)
+                wrong.check(result.given, response.status, response.body, item(result.index))
+            counter.done += 1
         seconds = perf_counter() - started
         pool = client.stats().total
     return Half(way, requests, seconds, sorted(latencies), pool.opened, pool.reused)
+
+
+async def fetch(way: Way, requests: int, wrong: Wrong) -> float:
+    """Have `fastreq fetch` do so many from stdin to stdout, check its rows; gives the seconds."""
+    urls = [f"{way.url}/item/{number}" for number in range(requests)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    started = perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "fastreq", "fetch", "-i", "-", "-o", "-"),
+        *("--progress", "none"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        out, _ = await process.communicate("\n".join(urls).encode())
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    rows = {row["index"]: row for row in map(json.loads, out.splitlines())}
+    if out.count(b"\n") != requests or len(rows) != requests:
+        wrong.add("fastreq fetch", f"{out.count(10)} rows, expected {requests}")
+    for number, row in rows.items():
+        if row["sha256"] != sha256(item(number)).hexdigest():
+            wrong.add(row["url"], f"fastreq fetch has {row['status']}, {row['error']}")
+    return perf_counter() - started
 
 
 class Streamed(NamedTuple):

@@ -62,9 +62,9 @@ class DecodedStream:
                     self._is_read = True
                     raise StopAsyncIteration
                 piece = await self._stream.read()
+                self._ready = self._decode(piece)
                 if not piece:
                     self._end(None)
-                self._ready = self._decode(piece)
             except FastreqError as exc:  # what has failed, or cannot be decoded, has no rest
                 self._end(exc)
                 self._stream.drop()
@@ -124,8 +124,10 @@ class DecodedStream:
         if not self._is_read:
             dropped = StreamConsumed("the body of this response was dropped before its end")
             self._error = self._error or dropped
-        self._end(None)
-        await self._stream.aclose()
+        try:
+            self._end(None)
+        finally:  # whatever a hook says to that
+            await self._stream.aclose()
 
     def __del__(self) -> None:
         self._stream.drop()

@@ -48,14 +48,13 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
         LocalProtocolError: the fields contradict each other, or the body.
     """
     fields, body, url = request.fields, request.body, request.url
-    if request.method == "CONNECT":
-        target = _tunnel(request)
+    tunnel = _tunnel(request) if request.method == "CONNECT" else None
     if not body and _SPECIAL.isdisjoint(fields.names) and request.method not in _EMPTY_LENGTH:
-        host, framing, block = url.host_field, b"", fields.block
+        host, framing, block = tunnel or url.host_field, b"", fields.block
     else:
-        to_proxy = target is not None
+        to_proxy = tunnel is not None or target is not None
         host, framing, block = _host(request), _framing(request), _rest(fields, to_proxy)
-    method, target = request.method.encode("ascii"), target or url.target
+    method, target = request.method.encode("ascii"), tunnel or target or url.target
     return b"".join(
         (method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", block, framing, b"\r\n")
     )

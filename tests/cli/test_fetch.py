@@ -122,6 +122,22 @@ def test_inputs(cli, server, tmp_path, out, kind):
     assert_each_once(urls, rows_of(out))
 
 
+def test_a_csv_with_bad_rows(cli, server, tmp_path, out):
+    path = tmp_path / "in.csv"
+    url = f"{server.url}/hello".encode()
+    path.write_bytes(b"a,url\n1,%b\n2\n3,%b\n4,%b\n" % (url, b"x" * 200_000, url))
+    done = cli("fetch", "-i", path, "-o", out)
+
+    assert 1 == done.code
+    assert [True, False, False, True] == [row["ok"] for row in rows_of(out)]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs /dev/null")
+def test_into_a_device(cli, server, tmp_path):
+    path = listed(tmp_path / "urls", [f"{server.url}/hello"])
+    assert 0 == cli("fetch", "-i", path, "-o", "/dev/null").code
+
+
 def test_requests(cli, server, tmp_path, out):
     """Method, headers and body of a JSON line."""
     headers = {"X-A": "1"}

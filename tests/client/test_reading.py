@@ -180,13 +180,16 @@ async def test_raise_for_status_of_what_is_well(status):
 
 async def test_raise_for_status_of_a_stream():
     """Before the body is read there is none to show; afterwards there is."""
-    async with serving(reply(b"why", status="500 X")) as server, Client() as client:
-        async with client.stream("GET", server.url("/")) as response:
-            with pytest.raises(HTTPStatusError, match=r"/$"):
-                response.raise_for_status()
-            await response.aread()
-            with pytest.raises(HTTPStatusError, match="/: why"):
-                response.raise_for_status()
+    async with (
+        serving(reply(b"why", status="500 X")) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        with pytest.raises(HTTPStatusError, match=r"/$"):
+            response.raise_for_status()
+        await response.aread()
+        with pytest.raises(HTTPStatusError, match="/: why"):
+            response.raise_for_status()
 
 
 # ---- streams
@@ -210,9 +213,12 @@ async def test_iter_bytes(wire, coding, size):
 
 
 async def test_iter_bytes_of_one_byte_each():
-    async with scripted(sending(chunked(b"abc", b"d"), step=5)) as server, Client() as client:
-        async with client.stream("GET", server.url("/")) as response:
-            assert [b"a", b"b", b"c", b"d"] == [piece async for piece in response.iter_bytes(1)]
+    async with (
+        scripted(sending(chunked(b"abc", b"d"), step=5)) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert [b"a", b"b", b"c", b"d"] == [piece async for piece in response.iter_bytes(1)]
 
 
 @pytest.mark.parametrize("coding", ["", "gzip", "br", "nonsense"])
@@ -228,32 +234,38 @@ async def test_iter_raw(coding):
 
 
 async def test_aread():
-    async with serving(reply(gzip.compress(NOISE), "Content-Encoding: gzip")) as server:
-        async with Client() as client, client.stream("GET", server.url("/")) as response:
-            with pytest.raises(StreamConsumed, match="aread"):
-                response.body  # noqa: B018
-            with pytest.raises(StreamConsumed, match="aread"):
-                response.text  # noqa: B018
-            assert NOISE == await response.aread()
-            assert NOISE == await response.aread() == response.body
-            assert NOISE == b"".join([piece async for piece in response.iter_bytes()])
+    async with (
+        serving(reply(gzip.compress(NOISE), "Content-Encoding: gzip")) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        with pytest.raises(StreamConsumed, match="aread"):
+            response.body  # noqa: B018
+        with pytest.raises(StreamConsumed, match="aread"):
+            response.text  # noqa: B018
+        assert NOISE == await response.aread()
+        assert NOISE == await response.aread() == response.body
+        assert NOISE == b"".join([piece async for piece in response.iter_bytes()])
 
 
 @pytest.mark.parametrize("first", ["iter_bytes", "iter_raw", "iter_lines", "aclose"])
 @pytest.mark.parametrize("second", ["iter_raw", "aread"])
 async def test_a_stream_is_read_once(first, second):
-    async with serving(reply(b"a\nb")) as server, Client() as client:
-        async with client.stream("GET", server.url("/")) as response:
-            if first == "aclose":
-                await response.aclose()
+    async with (
+        serving(reply(b"a\nb")) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        if first == "aclose":
+            await response.aclose()
+        else:
+            async for _ in getattr(response, first)():
+                pass
+        with pytest.raises(StreamConsumed):
+            if second == "aread":
+                await response.aread()
             else:
-                async for _ in getattr(response, first)():
-                    pass
-            with pytest.raises(StreamConsumed):
-                if second == "aread":
-                    await response.aread()
-                else:
-                    await anext(response.iter_raw())
+                await anext(response.iter_raw())
 
 
 async def test_leaving_early_closes_the_connection():
@@ -346,9 +358,12 @@ async def test_iter_lines_wherever_they_are_cut(step, charset):
     text = LINES.replace("\u2028", "ü") if charset == "latin-1" else LINES
     expected = [line.replace("\u2028", "ü") if charset == "latin-1" else line for line in EXPECTED]
     message = reply(text.encode(charset), f"Content-Type: text/plain; charset={charset}")
-    async with scripted(sending(message, step)) as server, Client() as client:
-        async with client.stream("GET", server.url("/")) as response:
-            assert expected == [line async for line in response.iter_lines()]
+    async with (
+        scripted(sending(message, step)) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert expected == [line async for line in response.iter_lines()]
 
 
 @pytest.mark.parametrize(
@@ -453,7 +468,11 @@ async def test_a_response_that_was_made_by_hand_reads_like_another():
         201, headers=[("Link", "</x>; rel=next"), ("Set-Cookie", "a=b")], content="tëxt\nend"
     )
 
-    assert (201, "Created", "tëxt\nend") == (response.status, response.status_message, response.text)
+    assert (201, "Created", "tëxt\nend") == (
+        response.status,
+        response.status_message,
+        response.text,
+    )
     assert {"a": "b"} == dict(response.cookies)
     assert "http://localhost/x" == response.links["next"]["url"]
     assert response.body == await response.aread()

@@ -124,10 +124,13 @@ async def test_events_come_as_they_are_sent(wire):
 async def test_an_event_is_not_endless():
     """A line, and an event, of a megabyte at most."""
     for flood in (b"data: " + b"x" * 3_000_000, b"data: x\n" * 400_000):
-        async with serving(reply(flood, STREAM)) as server, Client() as client:
-            async with client.stream("GET", server.url("/")) as response:
-                with pytest.raises(DecodingError, match="over 1048576 characters"):
-                    await taken(response.iter_events())
+        async with (
+            serving(reply(flood, STREAM)) as server,
+            Client() as client,
+            client.stream("GET", server.url("/")) as response,
+        ):
+            with pytest.raises(DecodingError, match="over 1048576 characters"):
+                await taken(response.iter_events())
 
 
 # ---- many streams, one after the other

@@ -48,6 +48,13 @@ def note(storm: str, **figures: int) -> None:
     FIGURES.setdefault(storm, Counter()).update(figures)
 
 
+def note_largest(storm: str, **figures: int) -> None:
+    """The same of what is the largest of its kind."""
+    seen = FIGURES.setdefault(storm, Counter())
+    for name, value in figures.items():
+        seen[name] = max(seen[name], value)
+
+
 def body_of(number: int, size: int) -> bytes:
     """The only right body of a request: no other request has any part of it."""
     mark = b"<%d>" % number

@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from servers.scripted import Connection, parse_fields, reply, scripted
 
 from fastreq import Client, FastreqError, Limits, Retry, Timeout
 from fastreq.policies.digest import Digest
-from storms.storm import check_pool, note, run
+from storms.storm import PROBES, cancelling, check_pool, note, run, seeded, sized
 
 LARGE = 3 * 2**20
 TIMEOUT = Timeout(read=10)
@@ -349,7 +350,7 @@ def test_cancelled_at_every_await(loop_factory, certs, name, tls, when):
 
     for k in chosen(total):
         cancelled = run(loop_factory, cancel_at(k, when, name, certs, tls))
-        note("C5 cancelling", cancels=cancelled, leaks=0)
+        note("C5 cancelling", cancels=cancelled)
     note("C5 cancelling", scenarios=1)
 
 
@@ -388,3 +389,33 @@ def test_a_total_that_passes_anywhere(loop_factory, certs, name, total):
             note("C5 cancelling", timeouts=1)
 
     run(loop_factory, once(certs, False, act, Timeout(total=total)))
+
+
+async def random_cancels(count: int) -> int:
+    """How many of 40 requests work after so many that were cancelled at random."""
+    rng = seeded("random cancels")
+    numbers = iter(range(count))
+    limits = Limits(max_connections=5)
+    async with scripted(serve) as server, Client(limits=limits, timeout=TIMEOUT) as client:
+
+        async def work() -> None:
+            for _ in numbers:
+                url = server.url(rng.choice(["/plain", "/slow", "/pieces"]))
+                with suppress(asyncio.CancelledError):
+                    async with cancelling(client.get(url), rng, 1.0) as task:
+                        await task
+
+        await asyncio.gather(*(work() for _ in range(50)))
+        check_pool(client)
+        responses = [await client.get(server.url("/plain")) for _ in range(PROBES)]
+        return sum(response.body == b"plain" for response in responses)
+
+
+def test_random_cancels(loop_factory):
+    """TRUST 0: a pool of 5, and 4,000 requests, nearly all of which are cancelled somewhere."""
+    count = sized(1000, 4000)
+
+    working = run(loop_factory, random_cancels(count))
+
+    note("C5 random cancels", requests=count, probes=PROBES, working=working)
+    assert PROBES == working

@@ -23,7 +23,7 @@ from fastreq import (
     WriteTimeout,
 )
 from storms.child import child, said
-from storms.storm import note, sized
+from storms.storm import note, note_largest, sized
 
 MIB = 2**20
 BOMB = sized(32, 256) * MIB
@@ -71,6 +71,7 @@ async def test_a_bomb_in_a_stream(coding):
                     largest = max(largest, len(piece))
 
     note("C12 memory", bombs=1, too_large_pieces=largest > LARGEST, over_8_MiB=peak.size > PEAK)
+    note_largest("C12 memory", largest_piece=largest)
     assert size == BOMB
     assert LARGEST >= largest
     assert PEAK >= peak.size

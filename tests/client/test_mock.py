@@ -1,0 +1,312 @@
+"""The seam: a transport in place of pool and wire, and all else as it is (issue 3, 13)."""
+
+import asyncio
+import json
+
+import pytest
+
+import fastreq
+from fastreq import Client, Digest, Hooks, Request, Response, Retry, Timeout
+from fastreq.testing import MockTransport
+
+
+def client_of(handler, **options):
+    return Client(transport=MockTransport(handler), **options)
+
+
+def ok(request):
+    return Response(200, content=str(request.url))
+
+
+# ---- requests and responses
+
+
+async def test_a_function_answers():
+    transport = MockTransport(ok)
+    async with Client(transport=transport, headers={"X": "y"}) as client:
+        response = await client.post("https://api.test/a?b=c", json={"d": 1})
+
+    assert (200, "https://api.test/a?b=c") == (response.status, response.text)
+    (request,) = transport.requests
+    assert request is response.request
+    assert ("POST", b'{"d":1}', "y") == (request.method, request.content, request.headers["X"])
+
+
+async def test_an_async_function_answers():
+    async def handler(request):
+        await asyncio.sleep(0)
+        return Response(201, json={"path": request.url.path})
+
+    async with client_of(handler) as client:
+        assert {"path": "/x"} == (await client.get("http://api.test/x")).json()
+
+
+async def test_no_socket_is_opened():
+    """Not even for a name that there is not."""
+    async with client_of(ok) as client:
+        assert 200 == (await client.get("https://there-is-no-such-host.invalid/")).status
+        assert 0 == client.stats().total.open
+
+
+@pytest.mark.parametrize("given", [None, b"bytes", (200, b""), 200])
+async def test_what_is_no_response(given):
+    async with client_of(lambda request: given) as client:
+        with pytest.raises(TypeError, match=r"expected a fastreq\.Response"):
+            await client.get("http://a.test/")
+
+
+async def test_what_a_handler_raises_is_the_callers():
+    def handler(request):
+        raise KeyError("mine")
+
+    async with client_of(handler) as client:
+        with pytest.raises(KeyError, match="mine"):
+            await client.get("http://a.test/")
+
+
+async def test_errors_can_be_played():
+    """They come out as those of the network do, with what they belong to."""
+
+    def handler(request):
+        raise fastreq.ConnectError("nobody there")
+
+    async with client_of(handler) as client:
+        with pytest.raises(fastreq.ConnectError, match="nobody there") as caught:
+            await client.get("http://a.test/x")
+
+    assert ("/x", 1) == (caught.value.request.url.path, caught.value.attempts)
+
+
+async def test_the_total_holds():
+    async def handler(request):
+        await asyncio.sleep(10)
+
+    async with client_of(handler, timeout=Timeout(total=0.05)) as client:
+        with pytest.raises(fastreq.TotalTimeout, match="gave no answer in time"):
+            await client.get("http://a.test/")
+
+
+async def test_a_timeout_of_the_handlers_own_is_not_ours():
+    async def handler(request):
+        raise TimeoutError("mine")
+
+    async with client_of(handler) as client:
+        with pytest.raises(TimeoutError, match="mine") as caught:
+            await client.get("http://a.test/")
+    assert not isinstance(caught.value, fastreq.FastreqError)
+
+
+async def test_any_object_with_send_and_aclose():
+    class Recording:
+        closed = False
+
+        async def send(self, request):
+            return Response(200, content=request.method)
+
+        async def aclose(self):
+            self.closed = True
+
+    transport = Recording()
+    async with Client(transport=transport) as client:
+        assert "DELETE" == (await client.delete("http://a.test/")).text
+    assert transport.closed
+
+
+async def test_a_transport_needs_no_engine_and_a_closed_client_none():
+    client = client_of(ok)
+    await client.aclose()
+    with pytest.raises(fastreq.ClientClosed):
+        await client.get("http://a.test/")
+
+
+# ---- reading
+
+
+@pytest.mark.parametrize("how", ["iter_bytes", "iter_raw", "iter_lines", "aread"])
+async def test_streams(how):
+    async with client_of(lambda request: Response(200, content="a\nb")) as client:
+        async with client.stream("GET", "http://a.test/") as response:
+            if how == "aread":
+                assert b"a\nb" == await response.aread()
+            else:
+                pieces = [piece async for piece in getattr(response, how)()]
+                assert (["a", "b"] if how == "iter_lines" else [b"a\nb"]) == pieces
+
+
+async def test_events():
+    feeds = iter(["id: 1\nretry: 0\ndata: a\n\n", "data: b\n\n"])
+
+    def handler(request):
+        feed = next(feeds, None)
+        if feed is None:
+            return Response(204)
+        return Response(200, headers={"Content-Type": "text/event-stream"}, content=feed)
+
+    transport = MockTransport(handler)
+    async with Client(transport=transport) as client:
+        events = [event.data async for event in client.events("http://a.test/")]
+
+    assert ["a", "b"] == events
+    ids = [request.headers.get("Last-Event-ID") for request in transport.requests]
+    assert [None, "1", "1"] == ids
+
+
+async def test_many_and_downloads(tmp_path):
+    async with client_of(ok) as client:
+        urls = [f"http://a.test/{number}" for number in range(20)]
+        texts = [result.response.text async for result in client.map(urls, ordered=True)]
+        assert urls == texts
+
+        await client.download("http://a.test/file", tmp_path / "file")
+        assert b"http://a.test/file" == (tmp_path / "file").read_bytes()
+
+
+async def test_the_seeds_stream_client():
+    async with fastreq.StreamClient(transport=MockTransport(ok)) as client:
+        pieces = [piece async for piece in client.get("http://a.test/")]
+    assert [b"http://a.test/"] == pieces
+
+
+# ---- what is done to every request
+
+
+async def test_redirects():
+    """With all their rules: what is secret stays where it was meant for."""
+    places = {
+        "http://a.test/": Response(307, headers={"Location": "/b"}),
+        "http://a.test/b": Response(302, headers={"Location": "https://c.test/"}),
+        "https://c.test/": Response(200, content="there"),
+    }
+    transport = MockTransport(lambda request: places[str(request.url)])
+    async with Client(transport=transport, auth=("u", "p")) as client:
+        response = await client.post(
+            "http://a.test/", content=b"body", headers={"X-Api-Key": "secret"}
+        )
+
+    assert ("there", 2) == (response.text, len(response.history))
+    assert ["POST", "POST", "GET"] == [request.method for request in transport.requests]
+    assert [b"body", b"body", b""] == [request.content for request in transport.requests]
+    for name in ("X-Api-Key", "Authorization"):
+        assert [True, True, False] == [name in request.headers for request in transport.requests]
+
+    async with client_of(lambda r: Response(302, headers={"Location": "/"})) as client:
+        with pytest.raises(fastreq.TooManyRedirects, match="circle"):
+            await client.get("http://a.test/")
+        response = await client.get("http://a.test/", follow_redirects=False)
+        assert 302 == response.status
+
+
+async def test_cookies():
+    """What a response by hand sets is kept, and sent back."""
+
+    def handler(request):
+        if request.url.path == "/login":
+            return Response(200, headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2; Path=/x")])
+        return Response(200, json={"cookie": request.headers.get("Cookie")})
+
+    async with client_of(handler) as client:
+        response = await client.get("http://a.test/login")
+        assert {"a": "1", "b": "2"} == dict(response.cookies) == dict(client.cookies)
+        assert "a=1" == (await client.get("http://a.test/")).json()["cookie"]
+        assert "b=2; a=1" == (await client.get("http://a.test/x/y")).json()["cookie"]
+        assert (await client.get("http://b.test/")).json()["cookie"] is None
+
+
+async def test_a_cookie_that_is_added_to_a_response_counts_too():
+    def handler(request):
+        response = Response(200)
+        response.headers.add("Set-Cookie", "late=1")
+        return response
+
+    async with client_of(handler) as client:
+        await client.get("http://a.test/")
+        assert {"late": "1"} == dict(client.cookies)
+
+
+async def test_auth():
+    def handler(request):
+        if "Authorization" not in request.headers:
+            challenge = 'Digest realm="r", nonce="n", qop="auth"'
+            return Response(401, headers={"WWW-Authenticate": challenge})
+        return Response(200, content=request.headers["Authorization"])
+
+    async with client_of(handler) as client:
+        response = await client.get("http://a.test/", auth=Digest("u", "p"))
+        assert (200, 2) == (response.status, response.attempts)
+        assert response.text.startswith("Digest ")
+        assert "Basic dTpw" == (await client.get("http://u:p@a.test/")).text
+
+
+async def test_retries():
+    answers = [Response(503), fastreq.ReadError("cut"), Response(200, content="at last")]
+
+    def handler(request):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with client_of(handler, retry=Retry(3, backoff=0)) as client:
+        response = await client.get("http://a.test/")
+
+    assert ("at last", 3) == (response.text, response.attempts)
+
+
+async def test_policies(monkeypatch):
+    """The pace of a host holds over it, too."""
+    slept, sleep = [], asyncio.sleep
+
+    async def noting(seconds):
+        slept.append(seconds)
+        await sleep(0)
+        clock[0] += seconds
+
+    clock = [0.0]
+    monkeypatch.setattr("fastreq.pacing.asyncio.sleep", noting)
+    monkeypatch.setattr("fastreq.pacing.monotonic", lambda: clock[0])
+    async with client_of(ok, policy=fastreq.Policy(rate=2)) as client:
+        for _ in range(3):
+            await client.get("http://a.test/")
+    assert [0.5, 0.5] == slept
+
+
+async def test_hooks():
+    """All but those of connections, of which there are none."""
+    names = []
+
+    def noting(name):
+        return lambda event: names.append(name)
+
+    given = "request_sent response_head response_end dns connection_opened connection_reused retry"
+    given += " connection_closed redirect"
+    hooks = Hooks(**{name: noting(name) for name in given.split()})
+    answers = iter([Response(503), Response(302, headers={"Location": "/b"}), Response(200)])
+    async with client_of(
+        lambda request: next(answers), hooks=hooks, retry=Retry(1, backoff=0)
+    ) as client:
+        await client.get("http://a.test/")
+
+    exchange = ["request_sent", "response_head", "response_end"]
+    assert [*exchange, "retry", *exchange, "redirect", *exchange] == names
+
+
+async def test_base_url_and_params():
+    async with client_of(ok, base_url="https://api.test/v1", params={"k": "v"}) as client:
+        assert "https://api.test/v1/x?k=v&a=b" == (await client.get("x", params={"a": "b"})).text
+
+
+async def test_it_plays_an_app_in_this_process():
+    """What a handler does with a request is up to it; it has all of it."""
+    items = {}
+
+    def app(request: Request) -> Response:
+        name = request.url.path.removeprefix("/")
+        if request.method == "PUT":
+            items[name] = json.loads(request.content)
+            return Response(201)
+        return Response(200, json=items[name]) if name in items else Response(404)
+
+    async with client_of(app, base_url="http://app.test") as client:
+        assert 404 == (await client.get("a")).status
+        assert 201 == (await client.put("a", json=[1])).status
+        assert [1] == (await client.get("a")).json()
