@@ -70,7 +70,7 @@ class Policies:
         cookies: Cookies,
         pacing: Pacing | None,
         max_redirects: int,
-        sensitive: frozenset[str],
+        sensitive: set[str],
         max_body: int | None,
         hooks: Hooks | None,
         transport: Transport | None,
@@ -84,6 +84,12 @@ class Policies:
         self.max_body = max_body
         self.hooks = hooks
         self.transport = transport
+        self._asks_nothing = pacing is None and hooks is None and transport is None
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether no request needs more than its exchange (benchmark: small, plain)."""
+        return self._asks_nothing and not self.cookies
 
 
 class Call:
@@ -119,7 +125,11 @@ class Call:
         if request.url.userinfo:
             self._options = self._options._replace(auth=from_userinfo(request.url))
         try:
-            response = await self._authorized(request)
+            if self._policies.are_plain and self._options.is_plain and not self._streams:
+                self.attempts = 1  # none of the steps below has anything to do
+                response = await self._read(cast(Engine, self._engine), request)
+            else:
+                response = await self._authorized(request)
             if response.status in STATUSES and self._options.follow_redirects:
                 response = await self._follow(request, response)
         except FastreqError as exc:
@@ -257,7 +267,7 @@ class Call:
             request, route, self._options.timeout, body, self.due, self.started, self.attempts
         )
         self.due += exchange.queued
-        head = exchange.final_head
+        head = cast(ResponseHead, exchange.head)  # it is here once the exchange is
         content = body.value()
         if head.content_encoding and content:
             content = await self._decode(content, head)

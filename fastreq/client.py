@@ -34,7 +34,7 @@ from fastreq.policies.auth import AuthTypes, to_auth
 from fastreq.policies.cookies import Cookies, CookieTypes
 from fastreq.policies.guard import Address, guard
 from fastreq.policies.hosts import Policy
-from fastreq.policies.redirects import DEFAULT_SENSITIVE
+from fastreq.policies.redirects import DEFAULT_SENSITIVE, field_names
 from fastreq.policies.retries import Retry
 from fastreq.pool import PoolStats
 from fastreq.routing import Routes
@@ -79,7 +79,8 @@ class Client:
         trust_env: whether proxies and authorities from the environment count.
         max_body: bytes that a buffered body may have, as sent and decoded; streams have no limit.
         sensitive_headers: fields that no redirect takes to another origin, beside Authorization,
-            Cookie and Proxy-Authorization.
+            Cookie and Proxy-Authorization, in place of the usual names of API keys; what is added
+            to the client's `sensitive_headers` is so beside them.
         allow: "public", or what says of an address whether it may be connected to.
         policy: how hosts are treated: all, or by origin.
         max_in_flight: bytes of all bodies that are being buffered at once; over them, connections
@@ -130,12 +131,13 @@ class Client:
         self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
         self.is_closed = False
         self._limits = limits
+        self.sensitive_headers = field_names(sensitive_headers)  # may be added to
         self._policies = Policies(
             routes=Routes(verify, cert, trust_env, proxy),
             cookies=self.cookies,
             pacing=Pacing(policy) if policy is not None else None,
             max_redirects=max_redirects,
-            sensitive=frozenset(map(str.lower, sensitive_headers)),
+            sensitive=self.sensitive_headers,
             max_body=max_body,
             hooks=hooks,
             transport=transport,
@@ -231,10 +233,11 @@ class Client:
         return await self._call(method, url, given)
 
     def _call(self, method: str, url: URLTypes, options: dict[str, Any]) -> Exchanging:
-        return self._start(self._builder.build(method, url, options), streams=False)
+        return self._start(self._builder.build(method, url, options))
 
-    def _start(self, request: Request, *, streams: bool) -> Exchanging:
-        engine = self._running_engine() if self._policies.transport is None else None
+    def _start(self, request: Request, streams: bool = False) -> Exchanging:
+        stands_in = self._policies.transport is not None
+        engine = self._running_engine() if not stands_in or self.is_closed else None
         options = request.options or self._builder.defaults
         return Call(self._policies, engine, options, streams).run(request)
 

@@ -100,7 +100,7 @@ class Engine:
         """
         proxy = route.proxy
         head = encode_head(request) if proxy is None else self._head_to(proxy, request)
-        payload = outgoing(request, head)
+        payload = outgoing(request, head) if request.body else b""
         exchange = Exchange(
             request.method,
             body,

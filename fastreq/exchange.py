@@ -38,22 +38,27 @@ class Exchange(ResponseReader):
     A `Response` keeps it for its numbers; where the response streams, it is the stream.
     """
 
-    # What nearly every exchange leaves as it is stands on the class (benchmark: small, plain).
-    connection: Carrier | None = None  # while the exchange is under way
-    error: FastreqError | None = None
-    written = False  # some of the request may have left
-    sent = False  # all of it has
-    expects = False  # the body waits for 100 (Continue)
-    is_last = False  # the request says that its connection closes after it (RFC 9112, 9.6)
-    transport: asyncio.Transport | None = None  # of a connection that was switched
-    received = b""  # on it, behind the head
-    # The course of it, as monotonic() had it.
-    queued = 0.0  # seconds
-    opened: tuple[float, float, float] | None = None  # seconds of DNS, TCP, TLS; None: reused
-    sent_at = 0.0
-    first_byte_at = 0.0
-    ended_at = 0.0
-    remote_address: Any = ""
+    __slots__ = (
+        "connection",
+        "ended_at",
+        "error",
+        "expects",
+        "first_byte_at",
+        "is_last",
+        "opened",
+        "queued",
+        "read_timeout",
+        "received",
+        "remote_address",
+        "sent",
+        "sent_at",
+        "started",
+        "streams",
+        "total_due",
+        "transport",
+        "write_timeout",
+        "written",
+    )
 
     def __init__(
         self,
@@ -66,12 +71,27 @@ class Exchange(ResponseReader):
         started: float,
     ) -> None:
         ResponseReader.__init__(self, method, body)
+        self.connection: Carrier | None = None  # while the exchange is under way
+        self.error: FastreqError | None = None
+        self.written = False  # some of the request may have left
+        self.sent = False  # all of it has
+        self.expects = False  # the body waits for 100 (Continue)
+        self.is_last = False  # the request says that its connection closes (RFC 9112, 9.6)
+        self.transport: asyncio.Transport | None = None  # of a connection that was switched
+        self.received = b""  # on it, behind the head
         self.streams = type(body) is StreamedBody
         # Seconds of silence that are borne, and the moment when it must all be over.
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
         self.total_due = total_due
+        # The course of it, as monotonic() had it.
         self.started = started
+        self.queued = 0.0  # seconds
+        self.opened: tuple[float, float, float] | None = None  # DNS, TCP, TLS; None: reused
+        self.sent_at = 0.0
+        self.first_byte_at = 0.0
+        self.ended_at = 0.0
+        self.remote_address: Any = ""
 
     @property
     def final_head(self) -> ResponseHead:

@@ -99,6 +99,12 @@ class Headers(MutableMapping[str, str]):
             self._names = frozenset(key for key, _, _ in self._fields)
         return self._block
 
+    def wire(self) -> tuple[bytes, frozenset[str]]:
+        """`block` and `names`, in one call (benchmark: small, plain)."""
+        if self._block is None:
+            return self.block, self._names
+        return self._block, self._names
+
     @property
     def names(self) -> frozenset[str]:
         """The names of all fields, in lower case."""

@@ -178,9 +178,7 @@ class Response:
         attempts: how many times the request was tried.
     """
 
-    _body: bytes | None  # decoded, and whole
     # What most responses leave as it is stands on the class (benchmark: small, plain).
-    attempts = 1
     _history: list[Response] | None = None
     _stream: DecodedStream | None = None
     _headers: Headers | None = None  # made when somebody asks
@@ -206,11 +204,13 @@ class Response:
         body = content.encode() if isinstance(content, str) else content
         reason = _REASONS.get(status, "").encode()
         head = ResponseHead(1, status, reason, fields.block)
-        self._fill(
-            request or Request("GET", parse_url("http://localhost/"), Headers()), head, _Past()
-        )
-        self._body = bytes(body)
+        self.status = status
+        self.request = request or Request("GET", parse_url("http://localhost/"), Headers())
+        self._head = head
+        self._course: Course = _Past()
+        self._body: bytes | None = bytes(body)  # decoded, and whole
         self._headers = fields
+        self.attempts = 1
 
     @classmethod
     def received(
@@ -218,15 +218,13 @@ class Response:
     ) -> Self:
         """A response from the wire; without a `body`, `attach()` one that is to be read."""
         response = cls.__new__(cls)
-        response._fill(request, head, course)
+        response.status = head.status
+        response.request = request
+        response._head = head
+        response._course = course
         response._body = body
+        response.attempts = 1
         return response
-
-    def _fill(self, request: Request, head: ResponseHead, course: Course) -> None:
-        self.status = head.status
-        self.request = request
-        self._head = head
-        self._course = course
 
     def attach(self, stream: Stream, max_body: int | None) -> None:
         """Let the body be read from `stream`; `aread()` holds at most `max_body` bytes of it."""

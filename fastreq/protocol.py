@@ -55,6 +55,37 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     connection is lost.
     """
 
+    __slots__ = (
+        "_aborted",
+        "_buffer",
+        "_deadlines",
+        "_exchange",
+        "_idle_since",
+        "_loop",
+        "_lost",
+        "_owner",
+        "_poll",
+        "_read_paused",
+        "_silent_since",
+        "_tls",
+        "_unsent",
+        "_waiter",
+        "_window",
+        "_write_paused",
+        "ceiling",
+        "due",
+        "host",
+        "idle_until",
+        "is_closed",
+        "keepalive_expiry",
+        "name",
+        "opened",
+        "remote_address",
+        "retire_at",
+        "reused",
+        "transport",
+    )
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -110,7 +141,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """
         self._begin(exchange)
         try:
-            if self.is_closed or self._spoke_first():
+            if self.is_closed or (not self.reused and self._spoke_first()):
                 raise WriteError(f"{self._where()} closed, or spoke, before the request was sent")
             if not body:
                 exchange.written = exchange.sent = True
@@ -140,7 +171,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     def abandon(self, exchange: Exchange) -> None:
         """Close the connection, if the exchange is still under way on it."""
         if self._exchange is exchange:
-            self._end(exchange, reusable=False)
+            self._end(exchange)
             self._wake()
 
     def call(self, what: Callable[[], None]) -> None:
@@ -278,14 +309,16 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     # ---- the end of an exchange
 
-    def _end(self, exchange: Exchange, reusable: bool) -> None:
-        """End the lease: the connection goes back to be used again, or is closed."""
+    def _end(self, exchange: Exchange, kept: float = 0.0) -> None:
+        """End the lease: the connection goes back to be used again within so many seconds, or is
+        closed."""
+        reusable = kept > 0
         self._exchange = exchange.connection = None
         self._silent_since = NEVER
         if self.ceiling is not None:
             self.ceiling.ended(self)
         if reusable:
-            self._rest(exchange)
+            self._rest(exchange.ended_at, kept)
         else:
             self._window = self._buffer
             if not exchange.ended:
@@ -297,14 +330,14 @@ class HTTPProtocol(asyncio.BufferedProtocol):
                 self.abort()
         self._owner.give_back(self, reusable)
 
-    def _rest(self, exchange: Exchange) -> None:
-        """Become idle, until the earliest of the times at which that has to end."""
+    def _rest(self, now: float, kept: float) -> None:
+        """Become idle, for so many seconds at the most."""
         self.reused = True
         if self._read_paused:
             self._read_paused = False
             self.transport.resume_reading()
-        self._idle_since = exchange.ended_at
-        self.idle_until = self.due = exchange.ended_at + self._kept_seconds(exchange)
+        self._idle_since = now
+        self.idle_until = self.due = now + kept
         if self.due < self._deadlines.next:
             self._deadlines.moved_up(self.due)
 
@@ -318,7 +351,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         exchange.error = error
         exchange.ended_at = monotonic()
         error.phase = error.phase or exchange.phase
-        self._end(exchange, reusable=False)
+        self._end(exchange)
         self._wake()
 
     # ---- what the transport calls
@@ -372,7 +405,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             if exchange.switches and exchange.switched:
                 self._hand_over(exchange, bytes(view[used:]))
             else:
-                self._end(exchange, used == len(view) and self._is_clean(exchange))
+                clean = used == len(view) and self._is_clean(exchange)
+                self._end(exchange, self._kept_seconds(exchange) if clean else 0.0)
             self._wake()
         else:
             self._go_on(exchange)
@@ -394,8 +428,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             and exchange.persistent
             and not exchange.is_last
             and not self.is_closed
-            and not self._unsent_bytes()
-            and self._kept_seconds(exchange) > 0
+            and not self.transport.get_write_buffer_size()
         )
 
     def _go_on(self, exchange: Exchange) -> None:
@@ -464,7 +497,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._fail(exchange, exc)
             return
         exchange.ended_at = monotonic()
-        self._end(exchange, reusable=False)
+        self._end(exchange)
         self._wake()
 
     def pause_writing(self) -> None:
@@ -516,7 +549,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
         Under TLS there are things to say that are no answers, and answers have been seen by now.
         """
-        return not self.reused and self._tls is None and self._is_readable()
+        return self._tls is None and self._is_readable()
 
     def _is_readable(self) -> bool:
         """Ask the socket; an idle connection has nothing to say, so whatever it says is bad."""

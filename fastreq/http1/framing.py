@@ -215,7 +215,7 @@ def body_reader(method: str, head: ResponseHead) -> BodyReader:
     if method == "HEAD" or head.status in (204, 304):
         return LengthReader(0)
     # Rule 2: a tunnel begins, and both fields are ignored.
-    if is_switch(method, head):
+    if (head.status == 101 or method == "CONNECT") and is_switch(method, head):
         return LengthReader(0)
     if head.transfer_encoding is not None:
         # Rule 3 lets Transfer-Encoding win; two answers to one question are how responses are

@@ -49,8 +49,9 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
     """
     fields, body, url = request.fields, request.body, request.url
     tunnel = _tunnel(request) if request.method == "CONNECT" else None
-    if not body and _SPECIAL.isdisjoint(fields.names) and request.method not in _EMPTY_LENGTH:
-        host, framing, block = tunnel or url.host_field, b"", fields.block
+    block, names = fields.wire()
+    if not body and _SPECIAL.isdisjoint(names) and request.method not in _EMPTY_LENGTH:
+        host, framing = tunnel or url.host_field, b""
     else:
         to_proxy = tunnel is not None or target is not None
         host, framing, block = _host(request), _framing(request), _rest(fields, to_proxy)

@@ -37,20 +37,30 @@ _KEEP_ALIVE_SECONDS = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})")
 class ResponseReader:
     """Reads the response to one request: its head into `head`, its body into `body`."""
 
-    # How every response begins; set on the class, as one is made per request (benchmark: small,
-    # plain).
-    head: ResponseHead | None = None
-    ended = False
-    switches = False  # the request asks for another protocol, or a tunnel
-    interim = 0  # 1xx responses passed over
-    continued = False  # one of them was 100 (Continue)
-    _framing: BodyReader | None = None  # the state of the body
-    _held: bytearray | None = None  # the part of a head that has come
-    _head_size = 0  # bytes of all heads so far
+    __slots__ = (
+        "_framing",
+        "_head_size",
+        "_held",
+        "body",
+        "continued",
+        "ended",
+        "head",
+        "interim",
+        "method",
+        "switches",
+    )
 
     def __init__(self, method: str, body: WholeBody | StreamedBody) -> None:
         self.method = method
         self.body = body
+        self.head: ResponseHead | None = None
+        self.ended = False
+        self.switches = False  # the request asks for another protocol, or a tunnel
+        self.interim = 0  # 1xx responses passed over
+        self.continued = False  # one of them was 100 (Continue)
+        self._framing: BodyReader | None = None  # the state of the body
+        self._held: bytearray | None = None  # the part of a head that has come
+        self._head_size = 0  # bytes of all heads so far
 
     def receive(self, view: memoryview) -> int:
         """Read from `view`; returns how many bytes of it belong to this response.

@@ -98,6 +98,18 @@ def next_request(
     return following
 
 
+def field_names(names: Iterable[str]) -> set[str]:
+    """The names of `Client(sensitive_headers=...)`.
+
+    Raises:
+        TypeError: they are one text, or none.
+    """
+    given = [names] if isinstance(names, (str, bytes)) else list(names)
+    if isinstance(names, (str, bytes)) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"sensitive_headers={names!r}: expected names, as in ['X-Api-Key']")
+    return set(given)
+
+
 def same_origin(one: URL, other: URL) -> bool:
     """Whether two URLs have the same scheme, host and port, or Unix socket."""
     return one.origin == other.origin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Awaitable, Callable
 
@@ -17,7 +18,8 @@ class MockTransport:
         client = fastreq.Client(transport=fastreq.testing.MockTransport(handler))
 
     Redirects, cookies, auth, retries and hooks work over it as over the network. `requests` keeps
-    what was asked, in its order.
+    what was asked, in its order. A handler may give the same response again and again: each request
+    gets a copy.
     """
 
     def __init__(self, handler: Callable[[Request], Response | Awaitable[Response]]) -> None:
@@ -38,7 +40,7 @@ class MockTransport:
         response = await given if inspect.isawaitable(given) else given
         if not isinstance(response, Response):
             raise TypeError(f"{self._handler!r} gave {response!r}; expected a fastreq.Response")
-        return response
+        return copy.copy(response)
 
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -112,11 +112,24 @@ async def test_any_object_with_send_and_aclose():
     assert transport.closed
 
 
-async def test_a_transport_needs_no_engine_and_a_closed_client_none():
-    client = client_of(ok)
+async def test_a_closed_client_sends_nothing():
+    transport = MockTransport(ok)
+    client = Client(transport=transport)
     await client.aclose()
     with pytest.raises(fastreq.ClientClosed):
         await client.get("http://a.test/")
+    assert [] == transport.requests
+
+
+async def test_one_response_for_all_requests():
+    """Each request gets a copy, so that what was got before stays as it was."""
+    answer = Response(200, content="the same")
+    async with client_of(lambda request: answer) as client:
+        first = await client.get("http://a.test/1")
+        second = await client.get("http://a.test/2")
+
+    assert ["/1", "/2"] == [response.url.path for response in (first, second)]
+    assert "the same" == first.text == second.text
 
 
 # ---- reading
@@ -124,13 +137,15 @@ async def test_a_transport_needs_no_engine_and_a_closed_client_none():
 
 @pytest.mark.parametrize("how", ["iter_bytes", "iter_raw", "iter_lines", "aread"])
 async def test_streams(how):
-    async with client_of(lambda request: Response(200, content="a\nb")) as client:
-        async with client.stream("GET", "http://a.test/") as response:
-            if how == "aread":
-                assert b"a\nb" == await response.aread()
-            else:
-                pieces = [piece async for piece in getattr(response, how)()]
-                assert (["a", "b"] if how == "iter_lines" else [b"a\nb"]) == pieces
+    async with (
+        client_of(lambda request: Response(200, content="a\nb")) as client,
+        client.stream("GET", "http://a.test/") as response,
+    ):
+        if how == "aread":
+            assert b"a\nb" == await response.aread()
+        else:
+            pieces = [piece async for piece in getattr(response, how)()]
+            assert (["a", "b"] if how == "iter_lines" else [b"a\nb"]) == pieces
 
 
 async def test_events():

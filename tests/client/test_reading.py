@@ -18,8 +18,8 @@ from fastreq import (
     HTTPStatusError,
     IncompleteBody,
     Response,
-    StreamConsumed,
     StreamClient,
+    StreamConsumed,
 )
 
 NOISE = bytes(range(256)) * 512  # 128 KiB

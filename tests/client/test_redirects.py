@@ -238,13 +238,9 @@ async def test_1d_secrets_stay_with_their_origin(
 
         fields = [(name, secret(name)) for name in HEADERS for _ in range(copies)]
         fields = [(n, f"name=x{v}" if n == "Cookie" else v) for n, v in fields]
-        client = await stack.enter_async_context(
-            Client(
-                verify=certs.ca_file,
-                sensitive_headers=[*fastreq.policies.redirects.DEFAULT_SENSITIVE, "X-MINE"],
-                headers={"X-Vault-Token": "replaced"},
-            )
-        )
+        client = Client(verify=certs.ca_file, headers={"X-Vault-Token": "replaced"})
+        client.sensitive_headers.add("X-MINE")
+        await stack.enter_async_context(client)
         response = await client.get(
             start, headers=fields, cookies={"per-request": secret("cookies=")}
         )
@@ -354,6 +350,18 @@ async def test_1d_headers_of_the_client_are_no_exception(canary):
         canary.check(a, b)
 
         assert "goes along" == received(b).get("x-harmless")
+
+
+async def test_1d_names_of_ones_own_replace_the_usual_ones(canary):
+    """What always stays, stays; the list is what the caller says."""
+    async with serving(reply()) as b, serving(moved(b.url("/"))) as a:
+        mine = canary.secret("X-Mine", a.url(""))
+        async with Client(sensitive_headers=["x-MINE"]) as client:
+            headers = {"X-Mine": mine, "X-Api-Key": "not sensitive here"}
+            await client.get(a.url("/"), headers=headers, auth=("u", canary.secret("p", a.url(""))))
+        canary.check(a, b)
+
+        assert "not sensitive here" == received(b).get("x-api-key")
 
 
 async def test_1d_a_host_of_ones_own_stays():

@@ -118,7 +118,7 @@ class Connection:
         return socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno()))
 
     async def _wait_lost(self) -> None:
-        with suppress(*CLIENT_WENT_AWAY):
+        with suppress(*CLIENT_WENT_AWAY, TimeoutError):  # it may not say goodbye in time
             await self.writer.wait_closed()
 
 
