@@ -44,11 +44,6 @@ class SendOptions(NamedTuple):
     retry: Retry | None
     auth: Auth | None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing is to be done but to send it."""
-        return self.auth is None and self.retry is None
-
 
 class Builder:
     """Makes the requests of a client."""

@@ -84,12 +84,7 @@ class Policies:
         self.max_body = max_body
         self.hooks = hooks
         self.transport = transport
-        self._asks_nothing = pacing is None and hooks is None and transport is None
-
-    @property
-    def are_plain(self) -> bool:
-        """Whether no request needs more than its exchange (benchmark: small, plain)."""
-        return self._asks_nothing and not self.cookies
+        self.are_plain = pacing is None and hooks is None and transport is None
 
 
 class Call:
@@ -125,7 +120,7 @@ class Call:
         if request.url.userinfo:
             self._options = self._options._replace(auth=from_userinfo(request.url))
         try:
-            if self._policies.are_plain and self._options.is_plain and not self._streams:
+            if self._is_plain():
                 self.attempts = 1  # none of the steps below has anything to do
                 response = await self._read(cast(Engine, self._engine), request)
             else:
@@ -139,6 +134,17 @@ class Call:
             raise
         response.attempts = self.attempts
         return response
+
+    def _is_plain(self) -> bool:
+        """Whether there is nothing to do but the exchange (benchmark: small, plain)."""
+        options, policies = self._options, self._policies
+        return (
+            options.auth is None
+            and options.retry is None
+            and not self._streams
+            and policies.are_plain
+            and not policies.cookies
+        )
 
     async def _follow(self, request: Request, response: Response) -> Response:
         """Go where the server leads us, as far as it is allowed."""

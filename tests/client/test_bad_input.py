@@ -183,7 +183,7 @@ async def test_54_every_byte_in_a_field():
                 for name in (f"X{character}Y", character):
                     with pytest.raises(LOCAL, match="not a token"):
                         await client.get(server.url("/"), headers={name: "value"})
-            if byte < 0x20 and character != "\t" or byte == 0x7F:
+            if (byte < 0x20 and character != "\t") or byte == 0x7F:
                 with pytest.raises(LOCAL, match="control character"):
                     await client.get(server.url("/"), headers={"X": f"a{character}b"})
         assert 0 == server.connections

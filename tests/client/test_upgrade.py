@@ -156,7 +156,7 @@ async def test_a_server_that_does_not_switch(wire):
     """It is an error that says what came instead, and the connection is given back or closed."""
     answer = reply(b"no", "Upgrade: h2c", status="426 Upgrade Required")
     async with serving(answer, tls=wire.tls) as server, wire.client() as client:
-        with pytest.raises(RemoteProtocolError, match="did not switch to echo: .*426 Upgrade"):
+        with pytest.raises(RemoteProtocolError, match=r"did not switch to echo: .*426 Upgrade"):
             await client.upgrade(server.url("/"), "echo")
 
         assert 0 == client.stats().total.leased

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fastreq.content.sources import PIECE, FileBody, body_of, slices
+from fastreq.content.sources import PIECE, FileBody, body_of, check_unspent, sent_once, slices
 from fastreq.errors import LocalProtocolError, StreamConsumed
 from fastreq.headers import Headers
 from fastreq.http1.request import OutgoingBody, encode_head
@@ -290,3 +290,44 @@ def test_slices_count_bytes_and_not_items():
 def test_a_piece_of_another_type_is_refused(piece):
     with pytest.raises(LocalProtocolError, match=f"the body gave {type(piece).__name__}"):
         slices(piece)
+
+
+# --- once ---
+
+
+async def later():
+    yield b"x"
+
+
+@pytest.mark.parametrize("body", [b"x", (b"a", b"b"), bytearray(b"x"), range(0)], ids=repr)
+def test_what_can_be_read_again_stays_what_it_is(body):
+    assert body is sent_once(body)
+    check_unspent(body)
+
+
+async def test_an_iterator_is_read_once_and_says_so():
+    """Else its second reading would be an empty body that looks fine."""
+    for body in (sent_once(iter([b"x"])), sent_once(piece for piece in [b"x"])):
+        check_unspent(body)
+        assert [b"x"] == list(body)
+        with pytest.raises(StreamConsumed, match="sent once; make the request anew"):
+            check_unspent(body)
+        with pytest.raises(StreamConsumed):
+            iter(body)
+
+    body = sent_once(later())
+    check_unspent(body)
+    assert [b"x"] == [piece async for piece in body]
+    with pytest.raises(StreamConsumed):
+        check_unspent(body)
+    with pytest.raises(StreamConsumed):
+        aiter(body)
+
+
+def test_a_file_that_was_read_is_spent(path):
+    with path.open("rb") as file:
+        body = file_body(file)
+        check_unspent(body)
+        assert b"".join(body)
+        with pytest.raises(StreamConsumed):
+            check_unspent(body)
