@@ -206,7 +206,7 @@ def table(found: dict[str, Figures]) -> str:
 
 def measured(name: str, loop: str, site: Path, requests: int) -> Figures:
     """One measure, in a process of its own."""
-    command = [sys.executable, __file__, "--one", name, "--site", site, "--loop", loop]
+    command = [sys.executable, __file__, "--one", name, "--site", str(site), "--loop", loop]
     ended = subprocess.run(
         [*command, f"--requests={requests}"], capture_output=True, text=True, check=False
     )

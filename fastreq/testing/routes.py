@@ -21,6 +21,7 @@ MAX_AT_ONCE = 64 * 1024  # bytes of a body that is made whole, and kept with its
 MAX_PACKED_AT_ONCE = 1024 * 1024  # the same, before compression
 MAX_LENGTH = 2**50  # bytes, in a path
 MAX_DELAY = 3600  # seconds
+MAX_EVENTS = 1000
 
 JSON = b'{"id": 1, "name": "fastreq", "tags": ["http", "async", "uvloop"]}\n'
 MOVED = (
@@ -252,6 +253,16 @@ def delay(request: Request, seconds: str) -> Answer:
     return hello(request)._replace(delay=float(seconds))
 
 
+def events(request: Request, n: str) -> Answer:
+    """So many server-sent events, each once: after Last-Event-ID come the rest, then a 204"""
+    seen = [value for name, value in request.fields.all if name.lower() == "last-event-id"]
+    first, last = number(seen[0] if seen else "0") + 1, min(number(n), MAX_EVENTS)
+    if first > last:
+        return Answer(204)
+    lines = [f'id: {i}\ndata: {{"number": {i}}}\n\n' for i in range(first, last + 1)]
+    return whole("".join(["retry: 10\n", *lines]).encode(), "text/event-stream")
+
+
 def echo(request: Request) -> Answer:
     """The request as JSON; "body" has a character per byte"""
     body = request.body
@@ -286,6 +297,7 @@ ROUTES: dict[str, Callable[..., Answer]] = {
     "/moved": moved,
     "/status/*": status,
     "/delay/*": delay,
+    "/events/*": events,
     "/echo": echo,
     "/upload": upload,
 }

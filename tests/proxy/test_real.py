@@ -26,7 +26,7 @@ REAL = ["tinyproxy", "locked_tinyproxy", "squid", "squid-tls", "dante", "dante-h
 
 
 @pytest.fixture(params=REAL)
-def real(request):
+def real(request, canary):
     """A proxy of Debian: its URL with credentials, and the secret in it."""
     fixture, _, variant = request.param.partition("-")
     proxy = request.getfixturevalue(fixture)
@@ -34,23 +34,23 @@ def real(request):
         return proxy.url(scheme="socks5h" if variant == "h" else ""), None
     secret = Secret(USER, PASSWORD)
     if fixture == "squid":  # which knows everybody
-        user = secret.user + secrets.token_hex(8)
+        user = canary.secret("who we are to the proxy")
         secret = Secret(user, proxy.password(user))
     scheme = "https" if variant == "tls" else ""
     return proxy.url(scheme=scheme, user=secret.user, password=secret.password), secret
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_real_proxies(real, tls, certs):
+async def test_real_proxies(real, tls, certs, canary):
     """Bodies both ways, connections used again, and each secret where it belongs."""
     url, of_proxy = real
-    of_origin = Secret()
     big = secrets.token_bytes(200_000)
     async with (
         serving(HELLO, reply(big), tls=certs.good if tls else None) as server,
         Client(proxy=url, verify=certs.ca_file) as client,
     ):
-        first = await client.get(server.url("/a?b"), auth=(of_origin.user, of_origin.password))
+        of_origin = Secret.of(canary, "the origin's", server.url(""))
+        first = await client.get(server.url("/a?b"), auth=of_origin.pair)
         await asyncio.sleep(0.01)  # tinyproxy closes after each response, and does not say so
         second = await client.post(server.url("/c"), content=big)
 
@@ -59,7 +59,7 @@ async def test_real_proxies(real, tls, certs):
     assert server.requests[0].startswith(b"GET /a?b HTTP/1.1\r\n")
     assert server.requests[1].startswith(b"POST /c HTTP/1.1\r\n")
     assert server.requests[1].endswith(big)
-    assert of_origin.basic in server.requests[0]
+    canary.check(server)
     assert b"proxy-auth" not in heard(server).lower()
     if of_proxy is not None:
         assert not of_proxy.is_in(heard(server))

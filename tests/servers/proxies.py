@@ -280,9 +280,16 @@ class Relay:
     def port(self) -> int:
         return self.server.port
 
-    def url(self, *, user: str = "", password: str = "", host: str = "127.0.0.1") -> str:
+    @property
+    def requests(self) -> list[bytes]:
+        """All that it has seen, for the canary; it is the proxy that did, whatever Host says."""
+        return [bytes(self.seen).replace(b"\nHost:", b"\nTo:")]
+
+    def url(
+        self, path: str = "", *, user: str = "", password: str = "", host: str = "127.0.0.1"
+    ) -> str:
         credentials = f"{user}:{password}@" if user else ""
-        return f"{self.server.url('', host=host)}".replace("://", f"://{credentials}")
+        return self.server.url(path, host=host).replace("://", f"://{credentials}")
 
     async def handle(self, conn: Connection) -> None:
         """Serve one client: a tunnel, or requests to be sent on until it goes away."""

@@ -210,6 +210,21 @@ def test_delay(server: Server) -> None:
     assert time.monotonic() - started >= 0.2
 
 
+def test_events(server: Server) -> None:
+    """Each once: who has seen them all gets a 204."""
+    with Client(server) as client:
+        assert 200 == client.ask("GET", "/events/2").status
+    for seen, expected in [("0", [1, 2, 3]), ("2", [3])]:
+        with Client(server) as client:
+            response = client.ask("GET", "/events/3", headers={"Last-Event-ID": seen})
+            assert "text/event-stream" == response.getheader("Content-Type")
+            text = response.read().decode()
+        ids = [int(line.partition(" ")[2]) for line in text.split("\n") if line.startswith("id")]
+        assert expected == ids
+    with Client(server) as client:
+        assert 204 == client.ask("GET", "/events/3", headers={"Last-Event-ID": "3"}).status
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "QUERY", "GET"])
 def test_echo(server: Server, method: str) -> None:
     """The request comes back with each byte and each field."""
