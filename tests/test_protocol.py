@@ -828,6 +828,7 @@ async def test_bytes_that_nobody_waits_for_start_no_clock(clock):
         await until(lambda: one.body.size)
 
         assert NEVER == line.protocol.check(T + 1000, 0.0)
+        assert one.error is None
 
 
 async def test_a_peer_that_takes_some(clock):
@@ -856,7 +857,7 @@ async def test_a_peer_that_takes_some(clock):
 
         assert NEVER == line.protocol.check(T + 18, 0.0)
         assert NEVER == line.protocol.check(T + 1000, 0.0)
-        more.set()
+        more.set()  # for it is still under way
         await line.say(HELLO)
         await carrying
 

@@ -50,5 +50,8 @@ class Wire:
 
 
 @pytest.fixture(params=["plain", "tls"])
-def wire(request: pytest.FixtureRequest, certs: Certificates) -> Wire:
-    return Wire(None, True) if request.param == "plain" else Wire(certs.good, certs.ca_file)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    if request.param == "plain":
+        return Wire(None, True)
+    certs: Certificates = request.getfixturevalue("certs")
+    return Wire(certs.good, certs.ca_file)

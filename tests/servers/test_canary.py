@@ -42,7 +42,7 @@ def test_a_secret_is_seen_wherever_it_is(place):
     canary.check(Log(place(secret)))
     assert {"key": {"http://127.0.0.1:1"}} == canary.seen(Log(place(secret)))
 
-    with pytest.raises(pytest.fail.Exception, match=r"key reached http://127\.0\.0\.1:2; it is for"):
+    with pytest.raises(pytest.fail.Exception, match=r"key reached http://127\.0\.0\.1:2"):
         canary.check(Log(place(secret), origin="http://127.0.0.1:2"))
 
 
