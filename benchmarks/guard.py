@@ -44,7 +44,7 @@ PACKAGE = str(Path(fastreq.__file__).parent)
 LOOPS = ("uvloop", "asyncio")
 REQUESTS = ("get", "post")
 BATCH = 20  # requests
-BATCHES = 25
+BATCHES = 10
 TRACED = (100, 600)  # requests of the two runs under strace, whose difference counts
 TRIES = 2  # of these
 
@@ -192,7 +192,7 @@ def one(site: Site, kind: str, loop: str) -> list[str]:
     return [sys.executable, __file__, f"--one={kind}", f"--loop={loop}", f"--url={site.url}"]
 
 
-def count_all(extra: Iterable[str] = ()) -> dict[str, Counts]:
+def count_all(extra: Iterable[str], with_syscalls: bool) -> dict[str, Counts]:
     """By loop and request, each in a process of its own."""
     found = {}
     with Server() as server:
@@ -205,7 +205,9 @@ def count_all(extra: Iterable[str] = ()) -> dict[str, Counts]:
                 if ended.returncode:
                     raise RuntimeError(f"{loop}, {kind}: {ended.stderr}")
                 counts: Counts = json.loads(ended.stdout)
-                found[f"{loop} {kind}"] = counts | count_syscalls(site, kind, loop)
+                if with_syscalls:
+                    counts |= count_syscalls(site, kind, loop)
+                found[f"{loop} {kind}"] = counts
     return found
 
 
@@ -267,6 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--write", action="store_true", help="write the counts down as this Python's budget")
     add("--dearer", action="store_true", help="add a call to each request, and see it found out")
+    add("--no-strace", action="store_true", help="leave the system calls out")
     add("--list", choices=REQUESTS, nargs="?", const="get", help="show what is called")
     add("--budget", type=Path, default=BUDGET, help="another file than budget.json")
     add("--one", choices=REQUESTS, help=argparse.SUPPRESS)
@@ -291,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
     python = "{}.{}".format(*sys.version_info)
     file: Path = options.budget
     written = json.loads(file.read_text()) if file.exists() else {}
-    found = count_all(["--dearer"] if options.dearer else [])
+    found = count_all(["--dearer"] if options.dearer else [], not options.no_strace)
     if options.write:
         # What could not be counted here stays as it was.
         kept = written.get(python, {})

@@ -97,6 +97,8 @@ class Builder:
             request.url = request.url.with_query(merge_query(request.url.query, option["params"]))
         if option["headers"] is not None:
             request.fields = request.fields.merged(option["headers"])
+            if len(given := request.fields.get_list("cookie")) > 1:  # RFC 6265, section 5.4
+                request.headers["Cookie"] = "; ".join(given)
         _add_body(request, option)
         if option["cookies"] is not None:
             _add_cookies(request, option["cookies"])

@@ -120,7 +120,7 @@ class Call:
         if request.url.userinfo:
             self._options = self._options._replace(auth=from_userinfo(request.url))
         try:
-            if self._is_plain():
+            if self._is_plain(request):
                 self.attempts = 1  # none of the steps below has anything to do
                 response = await self._read(cast(Engine, self._engine), request)
             else:
@@ -135,7 +135,7 @@ class Call:
         response.attempts = self.attempts
         return response
 
-    def _is_plain(self) -> bool:
+    def _is_plain(self, request: Request) -> bool:
         """Whether there is nothing to do but the exchange (benchmark: small, plain)."""
         options, policies = self._options, self._policies
         return (
@@ -144,6 +144,7 @@ class Call:
             and not self._streams
             and policies.are_plain
             and not policies.cookies
+            and "cookie" not in request.fields.names
         )
 
     async def _follow(self, request: Request, response: Response) -> Response:
@@ -290,6 +291,7 @@ class Call:
         )
         self.due += exchange.queued
         response = Response.received(request, exchange.final_head, exchange)
+        response.attempts = self.attempts
         response.attach(exchange, self._policies.max_body)
         self._keep_cookies(response)
         return response

@@ -192,7 +192,10 @@ class Headers(MutableMapping[str, str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (Headers, Mapping)):
             return NotImplemented
-        theirs = other if isinstance(other, Headers) else Headers(other)
+        try:
+            theirs = other if isinstance(other, Headers) else Headers(other)
+        except (LocalProtocolError, TypeError):  # it cannot be sent, so it is not ours
+            return False
         return [(k, v) for k, _, v in self._fields] == [(k, v) for k, _, v in theirs._fields]
 
     __hash__ = None  # type: ignore[assignment]

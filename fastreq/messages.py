@@ -228,7 +228,14 @@ class Response:
 
     def attach(self, stream: Stream, max_body: int | None) -> None:
         """Let the body be read from `stream`; `aread()` holds at most `max_body` bytes of it."""
-        self._stream = DecodedStream(stream, self._head.content_encoding, max_body)
+        request, course, attempts = self.request, self._course, self.attempts
+
+        def blame(error: FastreqError) -> None:  # no method: dropping us has to drop the stream
+            error.request = error.request or request
+            error.attempts = attempts
+            error.elapsed = course.timings().total
+
+        self._stream = DecodedStream(stream, self._head.content_encoding, max_body, blame)
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.status_message}>"

@@ -35,8 +35,15 @@ class DecodedStream:
     Dropping it drops the body: the connection is closed at once if some of it is still to come.
     """
 
-    def __init__(self, stream: Stream, encodings: Sequence[str], max_body: int | None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        encodings: Sequence[str],
+        max_body: int | None,
+        blame: Callable[[FastreqError], None],
+    ) -> None:
         self._stream = stream
+        self._blame = blame  # completes an error: whose body this is
         self._encodings = encodings  # the Content-Encoding fields
         self._decoder: Decoder | None = None  # made for the first piece, for there may be none
         self._ready: Iterator[bytes] = iter(())  # decoded, of the piece read last
@@ -73,6 +80,8 @@ class DecodedStream:
     def _end(self, error: FastreqError | None) -> None:
         self._ended = True
         self._error = self._error or error
+        if error is not None:
+            self._blame(error)
         call, self.when_ended = self.when_ended, None
         if call is not None:
             call(error)

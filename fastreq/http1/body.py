@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections import deque
 
@@ -16,6 +17,15 @@ DIRECT = 256 * 1024
 
 SMALLEST = 64 * 1024
 """Bytes of a window that are worth a read of their own."""
+
+
+class _Place(io.BytesIO):
+    """Where a body is received. The traceback of an error may hold a view on it, which is no
+    reason to complain when the garbage collector takes both."""
+
+    def close(self) -> None:
+        with contextlib.suppress(BufferError):
+            super().close()
 
 
 class WholeBody:
@@ -81,7 +91,7 @@ class WholeBody:
             self._close_segment()
 
     def _open_segment(self) -> None:
-        self._segment = io.BytesIO(bytes(min(self._announced - self.size, SEGMENT)))
+        self._segment = _Place(bytes(min(self._announced - self.size, SEGMENT)))
         self._view = self._segment.getbuffer()
         self._filled = 0
 

@@ -375,7 +375,7 @@ async def test_the_total_is_of_all_attempts():
             await client.get(server.url("/"))
 
         assert isinstance(caught.value, (ReadTimeout, fastreq.TotalTimeout))
-        assert 0.3 < monotonic() - began < 0.6
+        assert 0.3 < monotonic() - began < 2
         assert caught.value.attempts in (3, 4)
 
 

@@ -1,0 +1,140 @@
+"""Options as values: what they are by default, what they refuse, how they are spelled."""
+
+import dataclasses
+import pickle
+
+import pytest
+
+from fastreq import Limits, Timeout
+from fastreq.options import UNSET, unknown_keyword
+
+SECONDS = ["connect", "read", "write", "pool", "total"]
+COUNTS = ["max_connections", "max_per_host", "max_keepalive"]
+AGES = ["keepalive_expiry", "max_age"]
+
+
+def test_the_defaults():
+    """TRUST, section 5."""
+    assert (10, 30, 30, None, 300) == dataclasses.astuple(Timeout())
+    assert (500, 100, None, 15, 3600) == dataclasses.astuple(Limits())
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("value", [0.001, 5, 1e9, float("inf"), None])
+def test_seconds(name, value):
+    assert value == getattr(Timeout(**{name: value}), name)
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("value", [0, -1, float("nan"), True, "5", [1]])
+def test_seconds_that_are_none(name, value):
+    """The text names the option and the value."""
+    with pytest.raises(ValueError, match=rf"Timeout\({name}=.*expected seconds above 0") as caught:
+        Timeout(**{name: value})
+
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts(name):
+    assert 1 == getattr(Limits(**{name: 1}), name)
+    assert None is getattr(Limits(**{name: None}), name)
+    for value in (-1, 1.5, True, "5"):
+        with pytest.raises(ValueError, match=rf"{name}=.*expected a whole number"):
+            Limits(**{name: value})
+
+
+def test_the_least_of_each_count():
+    """Keeping none is a choice; having none would be a deadlock."""
+    assert 0 == Limits(max_keepalive=0).max_keepalive
+    for name in ("max_connections", "max_per_host"):
+        with pytest.raises(ValueError, match="from 1"):
+            Limits(**{name: 0})
+
+
+@pytest.mark.parametrize("name", AGES)
+def test_ages(name):
+    assert 0 == getattr(Limits(**{name: 0}), name)
+    assert None is getattr(Limits(**{name: None}), name)
+    for value in (-1, float("nan"), "5"):
+        with pytest.raises(ValueError, match=rf"Limits\({name}=.*0 or more"):
+            Limits(**{name: value})
+
+
+@pytest.mark.parametrize(("value", "field"), [(Timeout(), "read"), (Limits(), "max_age")])
+def test_values(value, field):
+    """Frozen, equal to their likes, hashable, and picklable."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, field, 1)
+    assert type(value)() == value
+    assert hash(type(value)()) == hash(value)
+    assert value == pickle.loads(pickle.dumps(value))
+
+
+def test_by_keyword_only():
+    with pytest.raises(TypeError):
+        Timeout(5)
+    with pytest.raises(TypeError):
+        Limits(5)
+
+
+def test_a_bare_number_is_the_total():
+    assert Timeout(total=5) == Timeout.of(5)
+    assert 30 == Timeout.of(5).read
+
+
+def test_none_is_no_limit_at_all():
+    assert (None,) * 5 == dataclasses.astuple(Timeout.of(None))
+
+
+def test_a_timeout_is_itself():
+    timeout = Timeout(read=1)
+    assert timeout is Timeout.of(timeout)
+
+
+@pytest.mark.parametrize("value", ["5", True, (1, 2), b"1"])
+def test_what_is_no_timeout(value):
+    with pytest.raises(ValueError, match=r"expected seconds, a fastreq.Timeout, or None"):
+        Timeout.of(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_a_bare_number_is_checked(value):
+    with pytest.raises(ValueError, match="above 0"):
+        Timeout.of(value)
+
+
+def test_streams_have_a_total_only_where_it_was_given():
+    """A stream may well last longer than the default."""
+    assert None is Timeout().total_of_stream
+    assert None is Timeout(read=1).total_of_stream
+    assert 300 == Timeout(total=300).total_of_stream
+    assert 5 == Timeout.of(5).total_of_stream
+    assert None is pickle.loads(pickle.dumps(Timeout())).total_of_stream
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("allow_redirects", "fastreq spells it follow_redirects="),
+        ("verify_ssl", "fastreq spells it verify="),
+        ("ssl", "fastreq spells it verify="),
+        ("proxies", "fastreq spells it proxy="),
+        ("stream", r"fastreq spells it the method client.stream\(\)"),
+        ("max_connections", r"fastreq spells it limits=fastreq.Limits\(max_connections=...\)"),
+        ("timeot", "fastreq spells it timeout="),
+        ("xyz", r"it takes headers, timeout"),
+    ],
+)
+def test_a_keyword_that_nobody_knows(given, meant):
+    """What was meant: the neighbours' spelling, a slip of the finger, or the list."""
+    error = unknown_keyword("request()", given, ["timeout", "headers"])
+
+    assert TypeError is type(error)
+    assert str(error).startswith(f"request() has no {given}=; ")
+    with pytest.raises(TypeError, match=meant):
+        raise error
+
+
+def test_what_was_not_given_is_shown_as_such():
+    assert "..." == repr(UNSET)
