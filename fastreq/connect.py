@@ -177,11 +177,17 @@ class Connector(Generic[P]):
         """Refuse what cannot be checked, a name that a proxy looks up; check what is no name.
 
         Raises:
-            BlockedAddress: `host` is either a name or no address that may be dialled.
+            BlockedAddress: `host` is a name, or an address that may not be dialled.
         """
-        if self._allowed is not None and not (_is_ip(host) and self._allowed(host)):
-            what = "an address" if _is_ip(host) else f"a name that {proxy} looks up, an address"
-            raise BlockedAddress(f"{host} is {what} which allow= does not let through")
+        if self._allowed is None:
+            return
+        if not _is_ip(host):
+            raise BlockedAddress(
+                f"{host} is a name that proxy {proxy} looks up, so that allow= does not see its "
+                "address; with socks5:// it is looked up here"
+            )
+        if not self._allowed(host):
+            raise BlockedAddress(f"{host} is an address that allow= does not let through")
 
     async def _addresses(self, route: Route, progress: Progress) -> list[str]:
         """The addresses to dial, in this order; whatever may not be dialled is taken out here."""

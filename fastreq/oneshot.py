@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from fastreq.building import URLTypes
+from fastreq.building import REQUEST_OPTIONS, URLTypes
 from fastreq.client import Client
 from fastreq.messages import Request, Response
 
-OF_CLIENT = frozenset(inspect.signature(Client).parameters) - frozenset(
-    inspect.signature(Client.request).parameters
-)
+# The keywords of `Client()` that no request has.
+OF_CLIENT = frozenset(Client.__init__.__kwdefaults__ or ()) - frozenset(REQUEST_OPTIONS)
 
 
 async def request(method: str, url: URLTypes, **options: Any) -> Response:

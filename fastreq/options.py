@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Final
 
 
@@ -49,6 +48,8 @@ def unknown_keyword(call: str, name: str, known: Iterable[str]) -> TypeError:
     """The error for a keyword that nobody knows, with the one that was meant."""
     meant = _NEIGHBOURS.get(name)
     if meant is None:
+        from difflib import get_close_matches  # only for an error
+
         meant = next(iter(get_close_matches(name, known, 1)), None)
     if meant is None:
         return TypeError(f"{call} has no {name}=; it takes {', '.join(sorted(known))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -157,6 +156,8 @@ def _guessed_filename(content: Any) -> str:
 
 def _guessed_type(filename: str) -> str:
     # Of the suffix alone: a whole name may look like a URL, and "data:..." is taken by its word.
+    import mimetypes  # only whoever sends files pays for it
+
     kind, packed = mimetypes.guess_type("file" + os.path.splitext(filename)[1])
     return DEFAULT_TYPE if kind is None or packed else kind
 

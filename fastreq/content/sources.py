@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from fastreq.errors import LocalProtocolError, StreamConsumed
@@ -186,7 +185,7 @@ def _check_file(file: Any, where: str) -> None:
         probe = file.read(0)
     except io.UnsupportedOperation:
         raise TypeError(f"{where} is a file that is not open for reading") from None
-    if inspect.iscoroutine(probe):
+    if isinstance(probe, Coroutine):
         probe.close()
         raise TypeError(f"{where} is a file with an async read(); give an async iterable of bytes")
     if not isinstance(probe, (bytes, bytearray, memoryview)):

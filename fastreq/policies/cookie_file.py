@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 
 from fastreq.errors import quoted
@@ -82,6 +81,8 @@ def write_cookie_file(path: str | os.PathLike[str], cookies: Iterable[Cookie]) -
         OSError: it cannot be written; what was there before is there still.
     """
     path = os.path.abspath(path)
+    import tempfile  # only whoever saves a jar pays for it
+
     descriptor, unfinished = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".cookies-")  # 0600
     try:
         with open(descriptor, "w", encoding="latin-1", newline="") as file:
