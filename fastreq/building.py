@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from fastreq.content.encode import compressed, encode_body, encode_params, merge_query
 from fastreq.content.sources import sent_once
 from fastreq.errors import InvalidURL, LocalProtocolError
-from fastreq.headers import Headers
+from fastreq.headers import Headers, field_value
 from fastreq.http1.request import check_method
 from fastreq.messages import Request
 from fastreq.options import UNSET, Timeout, unknown_keyword
@@ -145,7 +145,8 @@ def _add_body(request: Request, option: Mapping[str, Any]) -> None:
     if encoded.content_type is None:
         return
     if "content-type" not in request.fields.names:
-        request.headers["Content-Type"] = encoded.content_type
+        kind = field_value("Content-Type", encoded.content_type)
+        request.fields = request.fields.with_one_more(b"Content-Type", kind)
     elif files:
         raise LocalProtocolError("files= has a Content-Type with a boundary; leave yours out")
 

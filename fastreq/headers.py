@@ -140,6 +140,16 @@ class Headers(MutableMapping[str, str]):
     def _changed(self) -> None:
         self._block = self._copy = None
 
+    def with_one_more(self, name: bytes, value: bytes) -> Headers:
+        """A copy with a field that is known to be good, and is not there yet."""
+        block, names = self.wire()
+        key = name.decode("ascii").lower()
+        copy = Headers()
+        copy._fields = [*self._fields, (key, name, value)]
+        copy._block = b"%b%b: %b\r\n" % (block, name, value)
+        copy._names = names | {key}
+        return copy
+
     def merged(self, other: HeaderTypes) -> Headers:
         """These fields, with those of `other` in place of ours of the same names."""
         merged, other = self.copy(), Headers(other)

@@ -50,8 +50,8 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
     fields, body, url = request.fields, request.body, request.url
     tunnel = _tunnel(request) if request.method == "CONNECT" else None
     block, names = fields.wire()
-    if not body and _SPECIAL.isdisjoint(names) and request.method not in _EMPTY_LENGTH:
-        host, framing = tunnel or url.host_field, b""
+    if _SPECIAL.isdisjoint(names) and not (body and request.method in _NO_BODY):
+        host, framing = tunnel or url.host_field, _framing_of_body(request)
     else:
         to_proxy = tunnel is not None or target is not None
         host, framing, block = _host(request), _framing(request), _rest(fields, to_proxy)
@@ -59,6 +59,17 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
     return b"".join(
         (method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", block, framing, b"\r\n")
     )
+
+
+def _framing_of_body(request: Request) -> bytes:
+    """The field that says how the body ends, where nobody has set one by hand."""
+    body = request.body
+    known = len(body) if isinstance(body, bytes) else request.length
+    if known is None:
+        return b"Transfer-Encoding: chunked\r\n"
+    if known or request.method in _EMPTY_LENGTH:
+        return b"Content-Length: %d\r\n" % known
+    return b""
 
 
 def _host(request: Request) -> bytes:
@@ -102,11 +113,7 @@ def _framing(request: Request) -> bytes:
         raise LocalProtocolError(f"Content-Length {lengths[0]} for a body of {known} bytes")
     if lengths:
         return b"Content-Length: %d\r\n" % int(lengths[0])
-    if known is None:
-        return b"Transfer-Encoding: chunked\r\n"
-    if known or request.method in _EMPTY_LENGTH:
-        return b"Content-Length: %d\r\n" % known
-    return b""
+    return _framing_of_body(request)
 
 
 def _rest(fields: Headers, to_proxy: bool) -> bytes:

@@ -353,4 +353,4 @@ def test_a_client_that_moves_to_another_loop_keeps_the_pace(loop_factory):
         for _ in range(2):
             with asyncio.Runner(loop_factory=loop_factory) as runner:
                 runner.run(get_many(client, server.url + "/hello", 4))
-        assert 0.27 < monotonic() - began < 0.8
+        assert 0.27 < monotonic() - began < 3

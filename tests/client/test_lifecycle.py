@@ -1,0 +1,400 @@
+"""The life of a client: made without a loop, used on one after the other, closed; and its pool."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from servers.scripted import Connection, parse_fields, reply, scripted, serving
+
+import fastreq
+from fastreq import Client, ClientClosed, Limits, Timeout
+from fastreq.routing import Routes
+from fastreq.url import URL
+
+
+async def silent(conn: Connection) -> None:
+    """Take requests, and answer none."""
+    while True:
+        await conn.read_request()
+
+
+async def until(condition) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+# ---- made, used, closed
+
+
+def test_made_without_a_loop():
+    """And nothing is opened by that."""
+    client = Client()
+
+    assert not client.is_closed
+    assert {} == client.stats()
+    assert "Client open" in repr(client)
+
+
+async def test_closed_at_the_end_of_the_block():
+    """The block ends when the server's end of each connection has ended."""
+    ends = []
+
+    async def handler(conn: Connection) -> None:
+        await conn.read_request()
+        await conn.send(reply(b"hello"))
+        ends.append(await conn.wait_closed())
+
+    async with scripted(handler) as server:
+        async with Client() as client:
+            assert b"hello" == (await client.get(server.url())).body
+            assert 1 == client.stats()[server.url("")].idle
+        assert client.is_closed
+        assert {} == client.stats()
+        await until(lambda: ends)
+
+    assert [b""] == ends
+    assert "Client closed" in repr(client)
+
+
+async def test_a_closed_client_says_so():
+    client = Client()
+    await client.aclose()
+    await client.aclose()
+
+    with pytest.raises(ClientClosed, match="was closed"):
+        await client.get("http://127.0.0.1:1/")
+    with pytest.raises(ClientClosed, match="make another"):
+        async with client:
+            pass
+
+
+async def test_closed_twice_at_once():
+    async with serving(reply(b"hello")) as server:
+        client = Client()
+        await client.get(server.url())
+        await asyncio.gather(client.aclose(), client.aclose())
+
+        assert {} == client.stats()
+
+
+@pytest.mark.parametrize("where", ["under way", "in line", "a stream"])
+async def test_closed_with_requests(where):
+    """They fail, with the request that they were; nobody waits for ever."""
+    async with scripted(silent) as server:
+        client = Client(limits=Limits(max_per_host=1))
+        first = asyncio.ensure_future(client.get(server.url("/first")))
+        await until(lambda: server.requests)
+        tasks = [first]
+        if where == "in line":
+            tasks.append(asyncio.ensure_future(client.get(server.url("/second"))))
+            await until(lambda: client.stats().total.waiting)
+        await client.aclose()
+
+        for task in tasks:
+            with pytest.raises(ClientClosed) as caught:
+                await task
+            assert caught.value.request is not None
+        assert {} == client.stats()
+
+
+async def test_closed_while_connecting():
+    """TCP is up, and the TLS handshake is under way."""
+    async with scripted(lambda conn: conn.wait_closed()) as server:
+        client = Client()
+        task = asyncio.ensure_future(client.get(server.url().replace("http", "https")))
+        await until(lambda: server.connections)
+        await client.aclose()
+        task.cancel()
+        with pytest.raises((ClientClosed, asyncio.CancelledError)):
+            await task
+
+        assert {} == client.stats()
+
+
+async def test_closed_during_an_upload_that_nobody_takes():
+    """What is not sent yet is not waited for."""
+
+    async def deaf(conn: Connection) -> None:
+        conn.writer.transport.pause_reading()
+        await release.wait()
+
+    release = asyncio.Event()
+    async with scripted(deaf) as server:
+        client = Client()
+        task = asyncio.ensure_future(client.put(server.url(), content=bytes(2**25)))
+        await until(lambda: server.connections)
+        await client.aclose()
+        with pytest.raises(ClientClosed):
+            await task
+        release.set()
+
+
+async def test_closed_after_an_early_answer():
+    """Row 40: the answer came, the body was not taken, and never will be."""
+
+    async def refusing(conn: Connection) -> None:
+        await conn.read_head()
+        conn.writer.transport.pause_reading()
+        await conn.send(reply(b"too large", status="413 Content Too Large"))
+        await release.wait()
+
+    release = asyncio.Event()
+    async with scripted(refusing) as server:
+        async with Client() as client:
+            response = await client.put(server.url(), content=bytes(2**25))
+            assert 413 == response.status
+        release.set()
+
+
+# ---- one loop after the other
+
+
+def python(program: str) -> str:
+    """What a program prints, where every warning is an error."""
+    preface = """
+import asyncio, gc, sys, fastreq
+from fastreq.testing import Server
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", preface + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "" == done.stderr
+    assert 0 == done.returncode
+    return done.stdout
+
+
+@pytest.mark.parametrize("loop", ["asyncio.new_event_loop", "fastreq.new_event_loop"])
+def test_a_loop_that_was_closed_without_a_word(loop):
+    """No asyncio.run() that shuts down properly: the connections go with the loop, silently."""
+    assert "200 200 0\n" == python(
+        f"""
+        with Server() as server:
+            client = fastreq.Client()
+            for _ in range(2):
+                loop = {loop}()
+                print(loop.run_until_complete(client.get(server.url + "/hello")).status, end=" ")
+                loop.close()
+            del client
+            gc.collect()
+            print(len(asyncio.all_tasks(loop)))
+        """
+    )
+
+
+async def test_two_loops_at_once():
+    """One client is not for two threads, and says so; the first is not disturbed."""
+    async with serving(reply(b"hello")) as server, Client() as client:
+        await client.get(server.url())
+
+        def elsewhere() -> None:
+            with pytest.raises(RuntimeError, match="another running event loop"):
+                asyncio.run(client.get(server.url()))
+
+        await asyncio.to_thread(elsewhere)
+        assert b"hello" == (await client.get(server.url())).body
+        assert 1 == server.connections
+
+
+async def test_dropped_in_another_thread():
+    """By the garbage collector, say: its connections are closed all the same."""
+    async with serving(reply(b"hello")) as server:
+        holder = [Client()]
+        await holder[0].get(server.url())
+        engine = holder[0]._engine
+        with pytest.warns(ResourceWarning, match="was not closed: use `async with`"):
+            thread = threading.Thread(target=holder.clear)
+            thread.start()
+            await asyncio.to_thread(thread.join)
+        await until(lambda: not engine._connections)
+
+
+# ---- what a server may do to a new connection
+
+
+@pytest.mark.parametrize("said", [b"", reply(b"poison"), b"\0"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_server_that_speaks_or_closes_first(said, host):
+    """1c, "bytes before the request was written": an error, never a response; nothing is kept.
+
+    The server acts as soon as the connection is there, before the client's next turn.
+    """
+    loop = asyncio.get_running_loop()
+    accepted = []
+
+    def accept() -> None:
+        with contextlib.suppress(BlockingIOError):
+            accepted.append(listener.accept()[0])
+            accepted[-1].send(said) if said else accepted[-1].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        loop.add_reader(listener, accept)
+        async with Client(timeout=Timeout(read=5)) as client:
+            with pytest.raises((fastreq.NetworkError, fastreq.RemoteProtocolError)):
+                await client.get(f"http://{host}:{listener.getsockname()[1]}/")
+
+            await until(lambda: not client._engine.deadlines._watched)
+            assert {} == client.stats()
+        loop.remove_reader(listener)
+        for connection in accepted:
+            connection.close()
+
+
+# ---- what is sent
+
+
+async def test_the_clients_headers():
+    """A change counts from the next request that is built."""
+    async with serving(reply(b"hello")) as server, Client(headers={"A": "1"}) as client:
+        built = client.build_request("GET", server.url())
+        client.headers["A"] = "2"
+        await client.send(built)
+        await client.get(server.url())
+        await client.get(server.url(), headers={"a": "3"})
+
+        seen = [parse_fields(request)["a"] for request in server.requests]
+        assert ["1", "2", "3"] == seen
+
+
+async def test_a_request_that_is_changed_is_not_another():
+    async with serving(reply(b"hello")) as server, Client() as client:
+        one, two = (client.build_request("GET", server.url()) for _ in range(2))
+        one.headers["A"] = "1"
+        await client.send(one)
+        await client.send(two)
+
+        assert "a" not in client.headers
+        assert [True, False] == ["a" in parse_fields(request) for request in server.requests]
+
+
+async def test_the_second_request_is_like_that_of_a_fresh_client():
+    """1c: state left from the last request."""
+    async with serving(reply(b"hello")) as server:
+        async with Client() as client:
+            await client.put(
+                server.url("/x"), content=b"body", headers={"A": "b", "Authorization": "secret"}
+            )
+            await client.get(server.url("/y"))
+        async with Client() as client:
+            await client.get(server.url("/y"))
+
+        assert server.requests[1] == server.requests[2]
+
+
+async def test_a_request_may_be_sent_again():
+    async with serving(reply(b"hello")) as server, Client() as client:
+        request = client.build_request("PUT", server.url(), content=b"body")
+        for _ in range(2):
+            assert request is (await client.send(request)).request
+
+        assert server.requests[0] == server.requests[1]
+        assert 1 == server.connections
+
+
+# ---- what keeps connections apart
+
+
+async def test_limits_are_kept():
+    async with serving(reply(b"hello")) as server:
+        async with Client(limits=Limits(max_per_host=3)) as client:
+            await asyncio.gather(*(client.get(server.url()) for _ in range(30)))
+
+            assert 3 == server.connections == client.stats().total.opened
+
+
+async def test_timings():
+    """Each phase that took place is there, and no other; the rest is none of ours to measure."""
+    async with serving(reply(b"hello")) as server, Client() as client:
+        new = (await client.get(server.url())).timings
+        reused = (await client.get(server.url())).timings
+
+    assert new.connect > 0 == new.tls
+    assert new.ttfb > 0
+    assert 0 == reused.dns == reused.connect == reused.tls
+    assert max(new) == new.total
+    assert max(reused) == reused.total
+
+
+async def test_two_sockets_are_two_hosts(tmp_path):
+    """The path of a unix domain socket is part of the origin."""
+
+    def answering(body: bytes):
+        async def handler(conn: Connection) -> None:
+            while True:
+                await conn.read_request()
+                await conn.send(reply(body))
+
+        return handler
+
+    async with (
+        scripted(answering(b"one"), path=tmp_path / "1") as one,
+        scripted(answering(b"two"), path=tmp_path / "2") as two,
+        Client() as client,
+    ):
+        for _ in range(2):
+            assert b"one" == (await client.get(one.url("/x"))).body
+            assert b"two" == (await client.get(two.url("/x"))).body
+        assert 2 == len(client.stats())
+
+
+DIFFERENT = [
+    "http://example.com/",
+    "https://example.com/",
+    "http://example.com:8080/",
+    "https://example.com:80/",
+    "https://www.example.com/",
+    "https://example.com./",
+    "http://[::1]/",
+    "http://[fe80::1%25lo]/",
+    "http://[fe80::1%25eth0]/",
+    "http+unix://%2Ftmp%2Fa/",
+    "http+unix://%2Ftmp%2Fb/",
+]
+
+
+def test_origins_are_kept_apart():
+    """1c: scheme, host, port, zone id, socket; each has a connection of its own."""
+    routes = Routes(True, None, False)
+
+    assert len(DIFFERENT) == len({routes.of(URL(url)) for url in DIFFERENT})
+
+
+@pytest.mark.parametrize(
+    "same", ["https://EXAMPLE.com/", "https://example.com:443/a?b#c", "https://u:p@example.com/"]
+)
+def test_one_origin_is_one_route(same):
+    routes = Routes(True, None, False)
+
+    assert routes.of(URL("https://example.com/")) is routes.of(URL(same))
+
+
+def test_tls_settings_keep_connections_apart(certs):
+    """1c, "reuse ignores TLS settings": every combination is a route of its own."""
+    url = URL("https://example.com/")
+    settings = [
+        (verify, cert)
+        for verify in (True, False, certs.ca_file)
+        for cert in (None, certs.client_file)
+    ]
+
+    assert 6 == len({Routes(*setting, False).of(url) for setting in settings})
+    assert Routes(certs.ca_file, None, False).of(url) == Routes(certs.ca_file, None, False).of(url)
+
+
+async def test_verify_off_for_one_is_not_off_for_another(certs):
+    """1e: a client that trusts everybody makes no friends for others in the process."""
+    async with serving(reply(b"hello"), tls=certs.self_signed) as server:
+        async with Client(verify=False) as trusting, Client() as careful:
+            assert b"hello" == (await trusting.get(server.url(host="localhost"))).body
+            with pytest.raises(fastreq.TLSError, match="self-signed"):
+                await careful.get(server.url(host="localhost"))
+            assert b"hello" == (await trusting.get(server.url(host="localhost"))).body
