@@ -7,9 +7,9 @@ byte of an answer came, the body can be sent again, and the request may be acted
 import asyncio
 
 import pytest
+from servers.scripted import Connection, reply, scripted
 
 import fastreq
-from servers.scripted import Connection, reply, scripted
 
 DEATHS = ["fin", "rst", "part of a status line"]
 

@@ -6,11 +6,11 @@ import sys
 import textwrap
 
 import pytest
+from servers.scripted import Connection, parse_fields, reply, scripted, serving
 
 import fastreq
 import fastreq.http
 from fastreq.testing.server import pattern
-from servers.scripted import Connection, parse_fields, reply, scripted, serving
 
 HELLO = reply(b"hello", "Content-Type: text/plain")
 

@@ -50,9 +50,8 @@ async def test_a_body_comes_whole(certs, framing, tls):
 
 async def test_decoded():
     packed = gzip.compress(BODY)
-    async with serving(reply(packed, "Content-Encoding: gzip")) as server:
-        async with StreamClient() as client:
-            pieces = [piece async for piece in client.get(server.url())]
+    async with serving(reply(packed, "Content-Encoding: gzip")) as server, StreamClient() as client:
+        pieces = [piece async for piece in client.get(server.url())]
 
     assert BODY == b"".join(pieces)
     assert max(map(len, pieces)) <= 64 * 1024
@@ -96,17 +95,19 @@ async def test_the_other_methods_are_a_clients():
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_a_loop_that_is_left(certs, tls):
     """The connection is closed at once: nothing waits for a garbage collection."""
-    async with scripted(endless, tls=certs.good if tls else None) as server:
-        async with StreamClient(verify=certs.ca_file) as client:
-            gc.disable()
-            try:
-                async for piece in client.get(server.url()):
-                    assert b"begun" == piece
-                    break
-                await ended(server)
-            finally:
-                gc.enable()
-            assert {} == client.stats()
+    async with (
+        scripted(endless, tls=certs.good if tls else None) as server,
+        StreamClient(verify=certs.ca_file) as client,
+    ):
+        gc.disable()
+        try:
+            async for piece in client.get(server.url()):
+                assert b"begun" == piece
+                break
+            await ended(server)
+        finally:
+            gc.enable()
+        assert {} == client.stats()
 
 
 async def test_a_block_that_is_left():
@@ -167,15 +168,18 @@ async def test_a_cancelled_read_may_be_repeated():
         await go_on.wait()
         await conn.send(b"def")
 
-    async with scripted(handler) as server, Client() as client:
-        async with client.stream("GET", server.url()) as response:
-            pieces = response.pieces()
-            assert b"abc" == await anext(pieces)
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.01):
-                    await anext(pieces)
-            go_on.set()
-            assert [b"def"] == [piece async for piece in pieces]
+    async with (
+        scripted(handler) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        pieces = response.pieces()
+        assert b"abc" == await anext(pieces)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(pieces)
+        go_on.set()
+        assert [b"def"] == [piece async for piece in pieces]
 
 
 @pytest.mark.parametrize(
@@ -193,45 +197,54 @@ async def test_an_error_stays(sent, error):
         await conn.read_request()
         await conn.send(b"HTTP/1.1 200 OK\r\n" + sent)
 
-    async with scripted(handler) as server, Client() as client:
-        async with client.stream("GET", server.url()) as response:
-            pieces = response.pieces()
+    async with (
+        scripted(handler) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        pieces = response.pieces()
+        with pytest.raises(error):
+            while True:
+                await anext(pieces)
+        for _ in range(2):
             with pytest.raises(error):
-                while True:
-                    await anext(pieces)
-            for _ in range(2):
-                with pytest.raises(error):
-                    await anext(pieces)
-            with pytest.raises(error):
-                async for _ in response.iter_bytes():
-                    pass
+                await anext(pieces)
+        with pytest.raises(error):
+            async for _ in response.iter_bytes():
+                pass
 
 
 async def test_what_cannot_be_decoded_stays_so():
     """And its connection goes at once: nobody will want the rest."""
     broken = gzip.compress(BODY)[:2000] + bytes(100_000)
-    async with serving(reply(broken, "Content-Encoding: gzip")) as server, Client() as client:
-        async with client.stream("GET", server.url()) as response:
-            pieces = response.pieces()
-            for _ in range(2):
-                with pytest.raises(fastreq.DecodingError):
-                    while True:
-                        await anext(pieces)
+    async with (
+        serving(reply(broken, "Content-Encoding: gzip")) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        pieces = response.pieces()
+        for _ in range(2):
+            with pytest.raises(fastreq.DecodingError):
+                while True:
+                    await anext(pieces)
 
 
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_body_that_was_closed_has_no_end(begun):
     """Neither before its first piece nor in the middle."""
-    async with serving(FRAMINGS["length"]) as server, Client() as client:
-        async with client.stream("GET", server.url()) as response:
-            pieces = response.pieces()
-            if begun:
-                await anext(pieces)
-            await response.aclose()
-            with pytest.raises(StreamConsumed, match="dropped before its end"):
-                await anext(pieces)
-            with pytest.raises(StreamConsumed):
-                await response.aread()
+    async with (
+        serving(FRAMINGS["length"]) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        pieces = response.pieces()
+        if begun:
+            await anext(pieces)
+        await response.aclose()
+        with pytest.raises(StreamConsumed, match="dropped before its end"):
+            await anext(pieces)
+        with pytest.raises(StreamConsumed):
+            await response.aread()
 
 
 async def test_closing_what_was_read_changes_nothing():
@@ -246,11 +259,14 @@ async def test_closing_what_was_read_changes_nothing():
 
 
 async def test_decoded_and_as_sent_do_not_mix():
-    async with serving(reply(b"hello")) as server, Client() as client:
-        async with client.stream("GET", server.url()) as response:
-            assert [b"hello"] == [piece async for piece in response.iter_raw()]
-            with pytest.raises(StreamConsumed):
-                await anext(response.pieces())
+    async with (
+        serving(reply(b"hello")) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        assert [b"hello"] == [piece async for piece in response.iter_raw()]
+        with pytest.raises(StreamConsumed):
+            await anext(response.pieces())
 
 
 # ---- bounded
@@ -268,16 +284,19 @@ async def test_a_reader_that_is_behind_holds_up_the_server():
             await conn.send(BODY)
             sent += 1
 
-    async with scripted(flooding) as server, Client() as client:
-        async with client.stream("GET", server.url()) as response:
-            before = -1
-            while sent != before:  # until the server is stuck
-                before = sent
-                for _ in range(200):
-                    await asyncio.sleep(0)
-            assert sent < 32
+    async with (
+        scripted(flooding) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        before = -1
+        while sent != before:  # until the server is stuck
+            before = sent
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert sent < 32
 
-            size = 0
-            async for piece in response.iter_bytes():
-                size += len(piece)
+        size = 0
+        async for piece in response.iter_bytes():
+            size += len(piece)
     assert 64 * len(BODY) == size

@@ -7,10 +7,10 @@ import socket
 import time
 
 import pytest
+from servers.scripted import Connection, reply, scripted, serving
 
 import fastreq
 from fastreq import Client, Limits, Timeout
-from servers.scripted import Connection, reply, scripted, serving
 
 SOON = 0.05  # seconds
 
@@ -240,7 +240,7 @@ async def test_what_came_while_the_loop_was_blocked_counts():
     async def quick(conn: Connection) -> None:
         await conn.read_request()
         await conn.send(reply(b"there"))
-        time.sleep(0.8)  # noqa: ASYNC251 (blocks the client as well: it is the same loop)
+        time.sleep(0.8)
 
     async with scripted(quick) as server:
         async with Client(timeout=Timeout(read=0.3)) as client:

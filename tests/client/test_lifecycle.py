@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import socket
-import subprocess
-import sys
-import textwrap
-import threading
+from asyncio import Runner
 
 import pytest
 from servers.scripted import Connection, parse_fields, reply, scripted, serving
@@ -14,6 +11,7 @@ from servers.scripted import Connection, parse_fields, reply, scripted, serving
 import fastreq
 from fastreq import Client, ClientClosed, Limits, Timeout
 from fastreq.routing import Routes
+from fastreq.testing import Server
 from fastreq.url import URL
 
 
@@ -154,40 +152,16 @@ async def test_closed_after_an_early_answer():
 # ---- one loop after the other
 
 
-def python(program: str) -> str:
-    """What a program prints, where every warning is an error."""
-    preface = """
-import asyncio, gc, sys, fastreq
-from fastreq.testing import Server
-"""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", preface + textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "" == done.stderr
-    assert 0 == done.returncode
-    return done.stdout
-
-
-@pytest.mark.parametrize("loop", ["asyncio.new_event_loop", "fastreq.new_event_loop"])
-def test_a_loop_that_was_closed_without_a_word(loop):
-    """No asyncio.run() that shuts down properly: the connections go with the loop, silently."""
-    assert "200 200 0\n" == python(
-        f"""
-        with Server() as server:
-            client = fastreq.Client()
-            for _ in range(2):
-                loop = {loop}()
-                print(loop.run_until_complete(client.get(server.url + "/hello")).status, end=" ")
-                loop.close()
-            del client
-            gc.collect()
-            print(len(asyncio.all_tasks(loop)))
-        """
-    )
+def test_two_loops_in_turn(loop_factory):
+    """Each turn has a connection of its own; that of the other loop is dropped without a word."""
+    with Server() as server, Runner(loop_factory=loop_factory) as one:
+        client = Client()
+        with Runner(loop_factory=loop_factory) as two:
+            for runner in (one, two, one, two):
+                response = runner.run(client.get(f"{server.url}/hello"))
+                assert b"hello" == response.body
+                assert 0 == response.timings.dns < response.timings.connect
+            two.run(client.aclose())
 
 
 async def test_two_loops_at_once():
@@ -211,9 +185,7 @@ async def test_dropped_in_another_thread():
         await holder[0].get(server.url())
         engine = holder[0]._engine
         with pytest.warns(ResourceWarning, match="was not closed: use `async with`"):
-            thread = threading.Thread(target=holder.clear)
-            thread.start()
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(holder.clear)
         await until(lambda: not engine._connections)
 
 
@@ -304,11 +276,10 @@ async def test_a_request_may_be_sent_again():
 
 
 async def test_limits_are_kept():
-    async with serving(reply(b"hello")) as server:
-        async with Client(limits=Limits(max_per_host=3)) as client:
-            await asyncio.gather(*(client.get(server.url()) for _ in range(30)))
+    async with serving(reply(b"hello")) as server, Client(limits=Limits(max_per_host=3)) as client:
+        await asyncio.gather(*(client.get(server.url()) for _ in range(30)))
 
-            assert 3 == server.connections == client.stats().total.opened
+        assert 3 == server.connections == client.stats().total.opened
 
 
 async def test_timings():
@@ -392,9 +363,12 @@ def test_tls_settings_keep_connections_apart(certs):
 
 async def test_verify_off_for_one_is_not_off_for_another(certs):
     """1e: a client that trusts everybody makes no friends for others in the process."""
-    async with serving(reply(b"hello"), tls=certs.self_signed) as server:
-        async with Client(verify=False) as trusting, Client() as careful:
-            assert b"hello" == (await trusting.get(server.url(host="localhost"))).body
-            with pytest.raises(fastreq.TLSError, match="self-signed"):
-                await careful.get(server.url(host="localhost"))
-            assert b"hello" == (await trusting.get(server.url(host="localhost"))).body
+    async with (
+        serving(reply(b"hello"), tls=certs.self_signed) as server,
+        Client(verify=False) as trusting,
+        Client() as careful,
+    ):
+        assert b"hello" == (await trusting.get(server.url(host="localhost"))).body
+        with pytest.raises(fastreq.TLSError, match="self-signed"):
+            await careful.get(server.url(host="localhost"))
+        assert b"hello" == (await trusting.get(server.url(host="localhost"))).body

@@ -117,7 +117,11 @@ class AsyncPieces:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-@pytest.mark.parametrize("body", [iter([b"x"]), (b"x" for _ in "x"), AsyncPieces()], ids=["iterator", "generator", "async"])
+@pytest.mark.parametrize(
+    "body",
+    [iter([b"x"]), (b"x" for _ in "x"), AsyncPieces()],
+    ids=["iterator", "generator", "async"],
+)
 def test_75_a_stream_is_not_sent_again(status, body):
     request = ask("https://user:secret@a.example/", method="PUT", body=body)
     with pytest.raises(StreamConsumed, match="as bytes") as caught:

@@ -108,7 +108,7 @@ async def provoke(scenario: Scenario, when: str, certs, tls: bool) -> Response |
                 await there.wait(script.say_more())
                 await first
             elif when == "unseen":
-                time.sleep(IDLE)  # noqa: ASYNC251 - the loop is not to look
+                time.sleep(IDLE)
                 there.do(script.say_more())
             result = await first
             assert scenario.fails or isinstance(result, Response), show(result)
