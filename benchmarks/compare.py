@@ -76,6 +76,7 @@ class Bench:
                 datetime.now(UTC).date().isoformat(),
                 self.form,
                 busy,
+                commit(),
             )
             print(f"{found.server}\n{found.machine}, CPython {found.python}", flush=True)
             began = monotonic()
@@ -188,6 +189,21 @@ def machine() -> str:
     except OSError:
         pass
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def commit() -> str:
+    """Which fastreq it is: the commit of this checkout, and whether it has been changed since."""
+    try:
+        said = subprocess.run(
+            ["git", "describe", "--always", "--dirty=, changed"],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return said.stdout.strip()
 
 
 def drawn(found: Comparison) -> str:

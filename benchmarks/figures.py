@@ -58,6 +58,7 @@ class Comparison:
     made: str  # the day
     form: str  # "short" or "full"
     load: float  # what the machine was busy with before: processes that were running
+    commit: str = ""  # of fastreq, where that is known
     versions: dict[str, str] = field(default_factory=dict)
     rounds: list[dict[str, dict[str, dict[str, Any]]]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)  # clients that are not there

@@ -162,7 +162,8 @@ def settings(found: Comparison) -> str:
     """Where and how it was measured."""
     loops = ", ".join(f"{client} {version}" for client, version in found.versions.items())
     lines = [
-        f"CPython {found.python}, {found.made}, the {found.form} form, {len(found.rounds)} rounds.",
+        f"CPython {found.python}, {found.made}, the {found.form} form, {len(found.rounds)} rounds"
+        + (f"; fastreq at commit {found.commit}." if found.commit else "."),
         f"Machine: {found.machine}; {found.load:.1f} processes were running when it began.",
         f"Server: {found.server}.",
         f"Clients: {loops}.",

@@ -462,8 +462,14 @@ class Client:
     async def aclose(self) -> None:
         """Close every connection, and wait until they are closed; what is under way fails."""
         self.is_closed = True
-        if self._engine is not None and not self._engine.is_closed:
-            await self._engine.aclose()
+        engine = self._engine
+        if engine is not None and not engine.is_closed:
+            if engine.loop is asyncio.get_running_loop():
+                await engine.aclose()
+            elif engine.loop.is_running():
+                engine.loop.call_soon_threadsafe(engine.drop)
+            else:  # nobody is there to close anything properly
+                engine.drop()
         if self._policies.transport is not None:
             await self._policies.transport.aclose()
 

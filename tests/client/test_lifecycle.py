@@ -6,6 +6,7 @@ import socket
 from asyncio import Runner
 
 import pytest
+from fakes import turns
 from servers.scripted import Connection, parse_fields, reply, scripted, serving
 
 import fastreq
@@ -162,6 +163,31 @@ def test_two_loops_in_turn(loop_factory):
                 assert b"hello" == response.body
                 assert 0 == response.timings.dns < response.timings.connect
             two.run(client.aclose())
+
+
+def test_closed_on_another_loop(loop_factory):
+    """It does not wait for what only the first could do; that closes its sockets when it runs."""
+    with Server() as server, Runner(loop_factory=loop_factory) as one:
+        client = Client()
+        one.run(client.get(f"{server.url}/hello"))
+        with Runner(loop_factory=loop_factory) as two:
+            two.run(client.aclose())
+
+        assert client.is_closed
+        one.run(turns())
+        assert {} == client.stats()
+
+
+async def test_closed_in_another_thread():
+    """Its connections are closed by the loop that they are on."""
+    async with serving(reply(b"hello")) as server:
+        client = Client()
+        await client.get(server.url())
+        engine = client._engine
+        await asyncio.to_thread(asyncio.run, client.aclose())
+        await until(lambda: not engine._connections)
+
+        assert {} == client.stats()
 
 
 async def test_two_loops_at_once():
