@@ -43,6 +43,7 @@ class SendOptions(NamedTuple):
     follow_redirects: bool
     retry: Retry | None
     auth: Auth | None
+    auth_is_own: bool = False  # said for this request, and not for all: before a user in its URL
 
 
 class Builder:
@@ -113,6 +114,7 @@ class Builder:
             usual.follow_redirects if follow is UNSET else follow,
             usual.retry if retry is UNSET else to_retry(retry),
             usual.auth if auth is UNSET else to_auth(auth),
+            auth is not UNSET,
         )
 
 

@@ -117,7 +117,7 @@ class Call:
 
     async def run(self, request: Request) -> Response:
         """Give the response: of the last request, where it was redirected."""
-        if request.url.userinfo:
+        if request.url.userinfo and not self._options.auth_is_own:
             self._options = self._options._replace(auth=from_userinfo(request.url))
         try:
             if self._is_plain(request):

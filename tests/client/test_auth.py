@@ -88,6 +88,17 @@ async def test_a_user_in_the_url():
         assert "only:" == basic_of(sent_to(server))
 
 
+async def test_auth_of_a_request_counts_more_than_a_user_in_its_url():
+    """None means none."""
+    async with serving(reply()) as server, Client(auth=("client", "pw")) as client:
+        url = server.url("/").replace("://", "://url:pw@")
+        await client.get(url, auth=("request", "pw"))
+        assert "request:pw" == basic_of(sent_to(server))
+
+        await client.get(url, auth=None)
+        assert sent_to(server) is None
+
+
 async def test_an_authorization_of_ones_own():
     async with serving(reply()) as server, Client() as client:
         await client.get(server.url("/"), headers={"Authorization": "Custom abc"})

@@ -11,6 +11,7 @@ from servers.scripted import Connection, parse_fields, reply, scripted, serving
 
 import fastreq
 from fastreq import Client, ClientClosed, Limits, Timeout
+from fastreq.connect import Connector
 from fastreq.routing import Routes
 from fastreq.testing import Server
 from fastreq.url import URL
@@ -53,6 +54,7 @@ async def test_closed_at_the_end_of_the_block():
             assert b"hello" == (await client.get(server.url())).body
             assert 1 == client.stats()[server.url("")].idle
         assert client.is_closed
+        assert set() == client._engine._connections
         assert {} == client.stats()
         await until(lambda: ends)
 
@@ -101,17 +103,38 @@ async def test_closed_with_requests(where):
         assert {} == client.stats()
 
 
-async def test_closed_while_connecting():
-    """TCP is up, and the TLS handshake is under way."""
-    async with scripted(lambda conn: conn.wait_closed()) as server:
-        client = Client()
-        task = asyncio.ensure_future(client.get(server.url().replace("http", "https")))
-        await until(lambda: server.connections)
+def delay_connecting(monkeypatch, until_what) -> None:
+    """Let something happen between the end of a handshake and the use of its connection."""
+    connect = Connector.connect
+
+    async def connect_and_wait(self, route, progress):
+        connection = await connect(self, route, progress)
+        await until_what(connection)
+        return connection
+
+    monkeypatch.setattr(Connector, "connect", connect_and_wait)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_closed_while_connecting(certs, monkeypatch, tls):
+    """The connection that comes too late is closed, and not used."""
+    opened, closed = asyncio.Event(), asyncio.Event()
+
+    async def until_closed(_: object) -> None:
+        opened.set()
+        await closed.wait()
+
+    delay_connecting(monkeypatch, until_closed)
+    async with scripted(silent, tls=certs.good if tls else None) as server:
+        client = Client(verify=certs.ca_file)
+        task = asyncio.ensure_future(client.get(server.url()))
+        await opened.wait()
         await client.aclose()
-        task.cancel()
-        with pytest.raises((ClientClosed, asyncio.CancelledError)):
+        closed.set()
+        with pytest.raises(ClientClosed, match="while a connection was being opened"):
             await task
 
+        assert [] == server.requests
         assert {} == client.stats()
 
 
@@ -245,6 +268,23 @@ async def test_a_server_that_speaks_or_closes_first(said, host):
         loop.remove_reader(listener)
         for connection in accepted:
             connection.close()
+
+
+async def test_a_connection_that_is_lost_before_it_is_used(monkeypatch):
+    """It is reported, and forgotten by all who knew it."""
+    delay_connecting(monkeypatch, lambda connection: connection.wait_closed())
+
+    async def closing(conn: Connection) -> None:
+        pass
+
+    async with scripted(closing) as server, Client() as client:
+        with pytest.raises(fastreq.WriteError, match="before the request was sent"):
+            await client.get(server.url())
+        await turns()
+
+        assert set() == client._engine._connections
+        assert set() == client._engine.deadlines._watched
+        assert {} == client.stats()
 
 
 # ---- what is sent
