@@ -519,7 +519,7 @@ def test_not_a_text(value):
         "http:me:hunter2@h",
         "ftp://me:hunter2@h/",
         "//me:hunter2@h/",
-        "http://me:hunter2@xn--a/",
+        "http://me:hunter2@xn--ab.1/",
         "http://me:hunter2@größe.exa mple/",
     ],
 )

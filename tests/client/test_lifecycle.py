@@ -118,14 +118,18 @@ def delay_connecting(monkeypatch, until_what) -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_closed_while_connecting(certs, monkeypatch, tls):
     """The connection that comes too late is closed, and not used."""
-    opened, closed = asyncio.Event(), asyncio.Event()
+    opened, closed, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def until_closed(_: object) -> None:
         opened.set()
         await closed.wait()
 
+    async def watching(conn: Connection) -> None:
+        assert b"" == await conn.wait_closed()
+        gone.set()
+
     delay_connecting(monkeypatch, until_closed)
-    async with scripted(silent, tls=certs.good if tls else None) as server:
+    async with scripted(watching, tls=certs.good if tls else None) as server:
         client = Client(verify=certs.ca_file)
         task = asyncio.ensure_future(client.get(server.url()))
         await opened.wait()
@@ -134,8 +138,8 @@ async def test_closed_while_connecting(certs, monkeypatch, tls):
         with pytest.raises(ClientClosed, match="while a connection was being opened"):
             await task
 
-        assert [] == server.requests
         assert {} == client.stats()
+        await gone.wait()
 
 
 async def test_closed_during_an_upload_that_nobody_takes():

@@ -212,6 +212,7 @@ def test_an_encoded_body_of_nothing(encoding):
 @each_coding
 @pytest.mark.parametrize("parts", [[], [b""], [b"", b""]])
 def test_no_body_at_all_is_empty(encoding, parts):
+    encode(b"", encoding)  # skips where the codec is not installed
     assert b"" == decode_parts(parts, encoding)
     assert b"" == decode_parts(parts, encoding, "gzip")
 
