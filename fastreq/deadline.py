@@ -78,8 +78,8 @@ class Deadlines:
 
     def _wake(self) -> None:
         late = monotonic() - self.next
-        if late > BLOCKED:
-            # What has arrived while the loop was blocked is read first, and only then judged.
+        if late > GRANULARITY:
+            # What has arrived while the loop was busy is read first, and only then judged.
             self._timer = self._loop.call_later(GRANULARITY, self._sweep, late)
         else:
             self._sweep(0.0)

@@ -174,6 +174,21 @@ async def test_at_most_so_many_in_all():
     assert 2 == stand.pool.stats().total.open
 
 
+async def test_a_key_may_have_a_limit_of_its_own():
+    """As by a policy for one host; it only ever lowers the limit of all."""
+    stand = Stand(max_per_host=2)
+    limits = {A: 1, B: 99}
+    stand.pool = Pool(asyncio.get_running_loop(), stand.pool.limits, stand.watch, limits.get)
+    asks = [stand.ask(key) for key in (A, A, B, B, B, C, C, C)]
+    await turns()
+
+    assert [1, 2, 2] == [stand.stats(key).open for key in (A, B, C)]
+    assert [1, 1, 1] == [stand.stats(key).waiting for key in (A, B, C)]
+    for ask in asks:
+        ask.cancel()
+    await turns()
+
+
 async def test_idle_connections_elsewhere_make_room():
     """The one that has been idle for longest goes."""
     stand = Stand(max_connections=2)
