@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gzip
 import json
 import os
@@ -149,6 +150,7 @@ TLS = """
 """
 
 ORIGINS = 1000
+PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
@@ -168,7 +170,10 @@ def nginx(binary: str, folder: Path, large: int, has_tls: bool, core: int | None
         )
     )
     log = folder / "error.log"
-    process = subprocess.Popen([binary, "-p", folder, "-c", configuration, "-e", log])
+    process = subprocess.Popen(
+        [binary, "-p", folder, "-c", configuration, "-e", log],
+        preexec_fn=end_with_parent if sys.platform == "linux" else None,
+    )
     try:
         pin(process.pid, core)
         wait_until_up(process, port, log)
@@ -186,6 +191,11 @@ def nginx(binary: str, folder: Path, large: int, has_tls: bool, core: int | None
     finally:
         process.terminate()
         process.wait()
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when its parent is gone, even if that was killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def write_answers(folder: Path, large: int) -> dict[str, tuple[str, list[str]]]:
