@@ -66,7 +66,7 @@ class URL:
         query: without "?".
         fragment: without "#".
         origin: "https://host", with ":port" if that is not the default; "" in a relative URL.
-        target: path and query as the request line has them.
+        target: path and query as the request line has them; b"" with `whole_server()`.
         host_field: the value of the Host field.
         effective_port: the port, or the scheme's default; 0 where there is neither.
         is_ip: the host is an IP address.
@@ -101,6 +101,8 @@ class URL:
             self._read(given)
         except InvalidURL as exc:
             raise InvalidURL(f"{_shown(given)}: {exc}") from exc.__cause__
+        if isinstance(text, URL) and text.is_whole_server:
+            self._leave_out_target()
 
     def _read(self, given: str) -> None:
         _check_text(given)
@@ -135,6 +137,29 @@ class URL:
     def is_absolute(self) -> bool:
         """The URL has a scheme and a host, so that it can be requested."""
         return bool(self.scheme)
+
+    @property
+    def is_whole_server(self) -> bool:
+        """Made by `whole_server()`: it stands for the server, and for nothing on it."""
+        return not self.target and bool(self.scheme)
+
+    def whole_server(self) -> URL:
+        """This URL's server as a whole, about which only OPTIONS can ask, as `OPTIONS *`.
+
+        Of path, query and fragment nothing is kept (RFC 9112, section 3.2.4).
+
+        Raises:
+            InvalidURL: the URL is relative.
+        """
+        if not self.scheme:
+            raise InvalidURL(f"{_shown(self._text)} has no scheme, and so no server")
+        whole = URL(self._head)
+        whole._leave_out_target()
+        return whole
+
+    def _leave_out_target(self) -> None:
+        _set(self, "target", b"")
+        _set(self, "_text", self._head)  # RFC 9110, section 4.2.3: for OPTIONS, "/" is another
 
     @property
     def username(self) -> str:
@@ -181,8 +206,11 @@ class URL:
         """This URL with another query, of which "#" and the like are percent-encoded; "" is none.
 
         Raises:
-            InvalidURL: the query holds a control character or a lone surrogate, or is too long.
+            InvalidURL: the query holds a control character or a lone surrogate, or is too long;
+                or the URL is a `whole_server()`, which has none.
         """
+        if self.is_whole_server:
+            raise InvalidURL(f"{self.redacted} stands for a whole server, which has no query")
         _check_characters(query)
         before = self._head + self.path + (f"?{_encoded(query)}" if query else "")
         return URL(f"{before}#{self.fragment}" if self.fragment else before)
@@ -205,6 +233,8 @@ class URL:
         return hash(self._text)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.is_whole_server:
+            return URL.whole_server, (URL(self.given),)
         return URL, (self.given,)
 
     def _refuse_change(self, *_: object) -> NoReturn:

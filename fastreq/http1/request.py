@@ -55,7 +55,8 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
     else:
         to_proxy = tunnel is not None or target is not None
         host, framing, block = _host(request), _framing(request), _rest(fields, to_proxy)
-    method, target = request.method.encode("ascii"), tunnel or target or url.target
+    own = url.target or _asterisk(request)
+    method, target = request.method.encode("ascii"), tunnel or target or own
     return b"".join(
         (method, b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", block, framing, b"\r\n")
     )
@@ -89,6 +90,15 @@ def _tunnel(request: Request) -> bytes:
         raise LocalProtocolError(f"CONNECT leads to host:port; {quoted(url.redacted)} has a path")
     port = b"" if url.port is not None else b":%d" % url.effective_port
     return url.host_field + port
+
+
+def _asterisk(request: Request) -> bytes:
+    """What stands for a server as a whole, in place of a path (RFC 9112, section 3.2.4)."""
+    if request.method != "OPTIONS":
+        raise LocalProtocolError(
+            f"{request.method} is about a path; only OPTIONS can be about a whole server"
+        )
+    return b"*"
 
 
 def _framing(request: Request) -> bytes:

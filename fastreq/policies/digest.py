@@ -183,7 +183,7 @@ class _Session:
         qop = self._qop(request)
         self._count += 1
         count = f"{self._count:08x}"
-        target = request.url.target.decode("ascii")
+        target = request.url.target.decode("ascii") or "*"  # see URL.whole_server()
         parts = [
             self._user_parameter(),
             f"realm={quoted_string(self._offer.realm)}",

@@ -1,5 +1,6 @@
 """URLs and parameters: what is asked for is what a server sees (issue 3, 2; TRUST 1a, 1e)."""
 
+import pickle
 import socket
 
 import pytest
@@ -7,7 +8,7 @@ from servers.received import parse, received
 from servers.scripted import reply, scripted, serving
 
 import fastreq
-from fastreq import URL, Client, InvalidURL, UnsupportedProtocol
+from fastreq import URL, Client, InvalidURL, LocalProtocolError, UnsupportedProtocol
 
 # ---- the request line, and Host
 
@@ -36,6 +37,48 @@ async def test_7_target(path, target):
 
         assert ("GET", target) == (received(server).method, received(server).target)
         assert f"127.0.0.1:{server.port}" == received(server).get("host")
+
+
+@pytest.mark.parametrize("path", ["", "/a/b?c=d#e"])
+@pytest.mark.parametrize("based", [False, True])
+async def test_10_options_for_the_whole_server(path, based):
+    """TRUST 10: asterisk-form, and nothing of a path; through a base URL, and pickled, too."""
+    async with serving(reply()) as server:
+        async with Client(base_url=server.url("/base") if based else "") as client:
+            whole = pickle.loads(pickle.dumps(URL(server.url(path)).whole_server()))
+            response = await client.options(whole, auth=("user", "password"))
+
+            assert ("OPTIONS", "*") == (received(server).method, received(server).target)
+            assert f"127.0.0.1:{server.port}" == received(server).get("host")
+            assert server.url("") == str(response.request.url) == str(whole)
+            assert whole != URL(server.url("/"))
+
+            await client.options(server.url("/"))
+            assert "/" == received(server).target
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "CONNECT", "options"])
+async def test_10_only_options(method):
+    """No other method is about a whole server, and no query is."""
+    async with serving(reply()) as server, Client() as client:
+        whole = URL(server.url()).whole_server()
+        with pytest.raises(LocalProtocolError):
+            await client.request(method, whole)
+        with pytest.raises(InvalidURL, match="has no query"):
+            await client.options(whole, params={"a": "b"})
+        assert 0 == server.connections
+    with pytest.raises(InvalidURL, match="has no scheme"):
+        URL("/path").whole_server()
+
+
+async def test_10_digest_for_the_whole_server():
+    """What is signed is what is sent."""
+    refusal = reply(b"", 'WWW-Authenticate: Digest realm="a", nonce="b"', status="401 Who")
+    async with serving(refusal, reply()) as server, Client() as client:
+        auth = fastreq.Digest("user", "password")
+        await client.options(URL(server.url()).whole_server(), auth=auth)
+
+        assert 'uri="*"' in received(server).get("authorization")
 
 
 async def test_46_a_long_target():

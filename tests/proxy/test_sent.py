@@ -45,6 +45,18 @@ async def test_absolute_form(url, target, host, path):
     assert f"GET {path} HTTP/1.1\r\n".encode() in received
 
 
+async def test_options_for_the_whole_server():
+    """TRUST 10: a proxy is told by an empty path (RFC 9112, section 3.2.4); GET has none."""
+    async with serving(HELLO) as proxy, Client(proxy=proxy.url("")) as client:
+        whole = fastreq.URL("http://origin.test:8001/a").whole_server()
+        await client.options(whole)
+        with pytest.raises(fastreq.LocalProtocolError):
+            await client.get(whole)
+
+    (request,) = proxy.requests
+    assert request.startswith(b"OPTIONS http://origin.test:8001 HTTP/1.1\r\nHost: origin.test:8001")
+
+
 async def test_userinfo_is_sent_to_neither():
     """It becomes Authorization, and no part of a target or of Host."""
     secret = Secret()
