@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from servers.scripted import Handler, Server
 
@@ -28,6 +28,49 @@ SEED = int(os.environ.get("FASTREQ_STORM_SEED", "7"))
 
 FIGURES: dict[str, Counter[str]] = {}
 """Of each storm that was run: what is printed at the end."""
+
+LARGEST: set[tuple[str, str]] = set()
+"""The figures, by storm and name, of which the largest counts, and not the sum."""
+
+
+class Promise(NamedTuple):
+    """A line of the table in section 0 of TRUST: what it counts, and how much of it may be."""
+
+    what: str
+    storm: str
+    figure: str
+    most: int = 0
+    of: str = ""  # the figure that it has to be equal to, where that is not 0
+
+    def line(self) -> str:
+        """What it came to, in words."""
+        seen = FIGURES.get(self.storm)
+        if seen is None or self.figure not in seen or (self.of and self.of not in seen):
+            return f"{self.what}: not run"
+        value = seen[self.figure]
+        if self.of:
+            kept, hoped = value == seen[self.of], f"of {seen[self.of]:,}"
+        else:
+            kept, hoped = value <= self.most, f"at most {self.most:,}" if self.most else "none"
+        return f"{self.what}: {value:,} ({hoped}){'' if kept else ' -- BROKEN'}"
+
+
+PROMISES = [
+    Promise("somebody else's response delivered", "C2 desync", "poisoned"),
+    Promise("truncated bodies given as whole", "C1 faults", "truncated_as_whole"),
+    Promise("floods stopped within 512 KiB", "C3 floods", "stopped", of="floods"),
+    Promise("wrong bodies", "C1 faults", "wrong_bodies"),
+    Promise("faults given as success", "C1 faults", "faults_as_success"),
+    Promise("POSTs carried out twice, by faults", "C1 faults", "posts_twice"),
+    Promise("POSTs carried out twice, by restarts", "C7 restarts", "posts_twice"),
+    Promise("requests that work after random cancels", "C5 random cancels", "working", of="probes"),
+    Promise("gzip cut short, given as whole", "C1 faults", "cut_gzip_as_whole"),
+    Promise("injections: malformed requests on the wire", "1a injections", "malformed"),
+    Promise("largest piece of a bomb, in bytes", "C12 memory", "largest_piece", most=256 * 1024),
+    Promise("secrets at a foreign origin", "C18 secrets", "at_foreign_origins"),
+    Promise("X-Api-Key at a foreign origin after a redirect", "C18 secrets", "foreign_x_api_key"),
+]
+"""What section 0 of TRUST promises, in its order."""
 
 PROBES = 40
 """Requests that have to work once a storm is over."""
@@ -52,7 +95,22 @@ def note_largest(storm: str, **figures: int) -> None:
     """The same of what is the largest of its kind."""
     seen = FIGURES.setdefault(storm, Counter())
     for name, value in figures.items():
+        LARGEST.add((storm, name))
         seen[name] = max(seen[name], value)
+
+
+def hand_over() -> dict[str, Any]:
+    """The figures of this process, of plain types, for another to `take_over()`."""
+    figures = {storm: {**seen} for storm, seen in FIGURES.items()}
+    return {"figures": figures, "largest": [list(pair) for pair in LARGEST]}
+
+
+def take_over(handed: dict[str, Any]) -> None:
+    """Add the figures of another process to our own."""
+    largest = set(map(tuple, handed["largest"]))
+    for storm, seen in handed["figures"].items():
+        note(storm, **{name: n for name, n in seen.items() if (storm, name) not in largest})
+        note_largest(storm, **{name: n for name, n in seen.items() if (storm, name) in largest})
 
 
 def body_of(number: int, size: int) -> bytes:

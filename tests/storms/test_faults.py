@@ -17,6 +17,7 @@ from storms.faults import BODY, FAULTS, LATE_408, Asked
 from storms.storm import cancelling, check_health, note, run, seeded, show, sized
 
 CONCURRENCY = 200
+NOTED = ["wrong_bodies", "faults_as_success", "truncated_as_whole", "cut_gzip_as_whole"]
 LARGE = b"x" * 2**19  # more than the kernel takes before a server reads
 
 
@@ -27,7 +28,7 @@ class Storm:
         self.rng = rng
         self.cases = [case for case in FAULTS.values() if tls or not case.tls_only]
         self.posts: Counter[int] = Counter()  # how often a POST of a number was carried out
-        self.seen: Counter[str] = Counter()
+        self.seen = Counter(dict.fromkeys(NOTED, 0))
         self.wrong: list[str] = []
 
     async def serve(self, conn: Connection) -> None:
@@ -85,6 +86,10 @@ class Storm:
                 BODY in case.outcomes and result.status == case.status and result.body == asked.body
             )
             self.seen["bodies"] += 1
+            self.seen["wrong_bodies"] += BODY in case.outcomes and not right
+            self.seen["faults_as_success"] += BODY not in case.outcomes
+            self.seen["truncated_as_whole"] += "IncompleteBody" in case.outcomes
+            self.seen["cut_gzip_as_whole"] += case.name == "cut_gzip"
         if not right:
             self.wrong.append(f"{method} {asked}: {show(result)[:200]}")
 
@@ -143,6 +148,7 @@ async def test_each_fault(certs, name, framing):
             healthy = Asked("none", framing, 100, 3)
             storm.judge(healthy, "GET", await client.get(base + healthy.path))
 
+    note("C1 faults", requests=4, **storm.seen)
     assert [] == storm.wrong
 
 
