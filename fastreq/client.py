@@ -401,6 +401,7 @@ class Client:
         resume: bool = True,
         checksum: str | None = None,
         progress: bool | Callable[[Progress], None] = False,
+        segments: int = 1,
         **options: Any,
     ) -> Response:
         """Save what a URL gives in a file, which appears under its name only once it is complete.
@@ -414,6 +415,8 @@ class Client:
             resume: go on with an earlier download; False begins anew.
             checksum: what it has to hash to, as in "sha256:9f86d0...".
             progress: True: a line on stderr; or a function, called as bytes come.
+            segments: how many ranges of it are fetched at once, if the server gives a strong
+                validator and obeys `Range`; else it comes in one piece.
             options: as of `request()`.
 
         Raises:
@@ -421,14 +424,15 @@ class Client:
             TransportError: it does not come; what came is kept for the next time.
             DecodingError: it is not what the checksum says; nothing is kept.
             OSError: it cannot be written.
-            ValueError: the checksum is none.
+            ValueError: the checksum is none, or `segments` no whole number from 1.
         """
+        check_count("segments", segments, optional=False)
         headers = Headers(options.pop("headers", None))
 
         def open_url(fields: dict[str, str]) -> AbstractAsyncContextManager[Response]:
             return self.stream("GET", url, headers=headers.merged(fields), **options)
 
-        job = Download(open_url, os.fsdecode(path), checksum, as_callback(progress))
+        job = Download(open_url, os.fsdecode(path), checksum, as_callback(progress), segments)
         return await job.run(resume)
 
     # ---- the client itself
