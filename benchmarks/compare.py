@@ -27,12 +27,13 @@ from time import monotonic
 from typing import Any
 
 import report
-from chart import Panel, Row, chart
 from clients import CLIENTS
 from figures import OURS, Comparison
 from measure import allow_many_connections
 from scenarios import LARGE, MAPPED, SCENARIOS, Scenario
 from server import cores, serving
+
+from fastreq.cli.chart import Dot, Dots, chart
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent
@@ -216,11 +217,13 @@ def drawn(found: Comparison) -> str:
         for client in found.clients(scenario):
             if (figure := found.figure(scenario, client, metric)) is not None:
                 kind = "ours" if client in OURS else "floor" if client == "floor" else ""
-                rows.append(Row(client, figure, kind))
+                rows.append(Dot(client, figure.low, figure.median, figure.high, kind))
         if len(rows) > 1:
-            rows.sort(key=lambda row: row.figure.median)
-            panels.append(Panel(SCENARIOS[scenario].title, report.UNITS[metric], rows))
-    return chart(panels, f"CPU time per request, CPython {found.python}, {found.made}")
+            rows.sort(key=lambda row: row.middle)
+            panels.append(Dots(SCENARIOS[scenario].title, report.UNITS[metric], rows))
+    title = f"CPU time per request, CPython {found.python}, {found.made}"
+    said = "By scenario: the median of each client, and how far its rounds were apart."
+    return chart(panels, title, said, columns=3)
 
 
 def fill(page: Path, runs: list[Comparison]) -> None:
