@@ -146,8 +146,9 @@ async def _watched(main: Coroutine[Any, Any, T]) -> T:
     result = await main
     for _ in range(5):
         await asyncio.sleep(0)
-    assert [] == complaints
-    assert set() == asyncio.all_tasks() - {asyncio.current_task()}
+    assert [] == complaints, f"complaints to the loop: {complaints}"
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert set() == left, f"tasks that are left: {left}"
     return result
 
 

@@ -184,7 +184,9 @@ async def a_line_of_three(client, url):
         await asyncio.sleep(0)
         await client.get(url("/plain"))
     finally:
-        await asyncio.wait(others)
+        for outcome in await asyncio.gather(*others, return_exceptions=True):
+            if isinstance(outcome, BaseException):  # of another, whatever becomes of ours
+                raise outcome
 
 
 @scenario
