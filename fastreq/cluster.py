@@ -17,13 +17,13 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fastreq.building import URLTypes, check_options
 from fastreq.bulk.progress import Meter, Progress
@@ -35,6 +35,8 @@ from fastreq.messages import Request
 from fastreq.oneshot import OF_CLIENT
 from fastreq.options import Limits, check_count
 from fastreq.url import URL
+
+T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 
@@ -148,7 +150,7 @@ def fan_out(
     report = FanOutReport(folder)
     meter = Meter(progress, None) if progress else None
 
-    def work(chosen: Executor, todo: Part) -> Future[PartReport]:
+    def work(chosen: Pool, todo: Part) -> Future[PartReport]:
         path = str(folder / todo.name)
         return chosen.submit(run_part, todo.items, path, concurrency, of_client, of_request)
 
@@ -282,7 +284,7 @@ def _shown(item: str | Request) -> Any:
 def _in_flight(
     parts: Iterator[Part],
     pool: Pool,
-    work: Callable[[Executor, Part], Future[PartReport]],
+    work: Callable[[Pool, Part], Future[PartReport]],
     folder: Path,
 ) -> Iterator[PartReport]:
     """Keep parts under way, one of each shard, and as many as the pool has use for."""
@@ -307,7 +309,7 @@ def _in_flight(
             _refuse_another_job(folder, ready)
             busy.add(ready.shard)
             try:
-                running[work(pool.executor, ready)] = ready
+                running[work(pool, ready)] = ready
             except BrokenExecutor:  # found out by nobody yet
                 waiting.appendleft(ready)
                 broken = True
@@ -342,6 +344,11 @@ class Pool:
         self.width = width
         self._make = make  # None: it is somebody else's
         self._restarts = 0
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Have it done; a process of our own may be started for it."""
+        with nullcontext() if self._make is None else _interrupt_held():
+            return self.executor.submit(function, *arguments)
 
     def restart(self) -> None:
         """Go on with a new one, where the old has lost a process.
@@ -392,9 +399,27 @@ def _processes(count: int) -> Iterator[Pool]:
         pool.executor.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Hold back Ctrl-C, from us and, until they can bear it, from the processes started here.
+
+    A worker takes a moment to import what it needs, and would die of it with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_at_interrupt() -> None:
     """Ctrl-C reaches workers as well: they end without a word, and the submitter tells."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import pytest
 from servers.counting import counting
 
 import fastreq
-from fastreq import URL, Limits, fan_out
+from fastreq import URL, Limits, cluster, fan_out
 from fastreq.headers import Headers
 from fastreq.testing import Server
 
@@ -376,6 +376,34 @@ def children(pid):
             if parent == pid:
                 found += [(int(entry), command), *children(int(entry))]
     return found
+
+
+def blocked():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+class Asked(Executor):
+    """Whose processes would be started with these signals blocked."""
+
+    def submit(self, call, *args):
+        future = Future()
+        future.set_result(blocked())
+        return future
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_an_interrupt_while_a_worker_starts(monkeypatch):
+    """It is held back until the worker can end of it without a word; no other is touched."""
+    with cluster._processes(1) as pool:
+        mask, how = pool.submit(blocked), pool.submit(signal.getsignal, signal.SIGINT)
+        assert signal.SIGINT not in mask.result(20)
+        assert signal.SIG_DFL == how.result(20)
+        monkeypatch.setattr(pool, "executor", Asked())
+        assert signal.SIGINT in pool.submit(blocked).result()
+        assert signal.SIGINT not in blocked()
+        monkeypatch.undo()
+    with cluster._executor(Asked()) as theirs:
+        assert signal.SIGINT not in theirs.submit(blocked).result()
 
 
 @needs_many_hosts
