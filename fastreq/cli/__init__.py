@@ -20,6 +20,7 @@ from fastreq.cli.exits import INTERRUPTED, OK, USAGE, WRITE, report
 
 COMMANDS = {
     "get": "fetch a URL; what `fastreq URL` does",
+    "download": "save a large file, in segments if need be; goes on after any break",
     "fetch": "fetch a list of URLs; a row of JSON for each",
     "demo": "thousands of requests to a server of its own, each answer checked",
 }
@@ -59,7 +60,7 @@ def _overview(arguments: list[str]) -> int:
     parser = Parser(
         usage="fastreq URL [options]\n       fastreq COMMAND [options]",
         epilog="commands:\n"
-        + "".join(f"  {name:8}{text}\n" for name, text in COMMANDS.items())
+        + "".join(f"  {name:10}{text}\n" for name, text in COMMANDS.items())
         + "\n`fastreq COMMAND --help` tells more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -18,10 +18,11 @@ WIDTH = 28  # of the bar
 class Progress:
     """What is done of something; count it up in `done`."""
 
-    def __init__(self, name: str, total: int, shown: Callable[[float], str]) -> None:
+    def __init__(self, name: str, total: int | None, shown: Callable[[float], str]) -> None:
         self.done = 0
+        self.before = 0  # what was done already, and tells nothing of the rate
+        self.total = total  # None: not known yet
         self._name = name
-        self._total = total
         self._shown = shown  # a number of what is counted, for people
         self._since = monotonic()
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -33,12 +34,13 @@ class Progress:
             self._show()
 
     def _show(self) -> None:
-        rate = self.done / (monotonic() - self._since)
-        numbers = f"{self._shown(self.done)} of {self._shown(self._total)}, {self._shown(rate)}/s"
+        rate = (self.done - self.before) / (monotonic() - self._since)
+        of = f" of {self._shown(self.total)}" if self.total else ""
+        numbers = f"{self._shown(self.done)}{of}, {self._shown(rate)}/s"
         if not self._is_live:
             print(f"{self._name}: {numbers}", file=sys.stderr)
             return
-        full = WIDTH * self.done // self._total
+        full = WIDTH * self.done // self.total if self.total else 0
         drawn = self._marks[0] * full + self._marks[1] * (WIDTH - full)
         line = f"  {self._name}  {drawn}  {numbers}"
         width = shutil.get_terminal_size().columns - 1
@@ -51,7 +53,7 @@ class Progress:
 
 @asynccontextmanager
 async def progress(
-    name: str, total: int, shown: Callable[[float], str] = "{:.0f}".format
+    name: str, total: int | None, shown: Callable[[float], str] = "{:.0f}".format
 ) -> AsyncIterator[Progress]:
     """Show how far it is, for as long as the block lasts."""
     shown_progress = Progress(name, total, shown)
