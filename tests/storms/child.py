@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,11 +18,13 @@ from servers.scripted import reply, scripted, serving
 """
 
 
-def child(code: str, *flags: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run `code`, with the usual names at hand, and see how it ends."""
+def child(
+    code: str, *flags: str, seconds: float = 60, under: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run `code`, with the usual names at hand, and see how it ends; under another command, too."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     return subprocess.run(
-        [sys.executable, *flags, "-c", PRELUDE + textwrap.dedent(code)],
+        [*under, sys.executable, *flags, "-c", PRELUDE + textwrap.dedent(code)],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
