@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.scripted import reply, scripted, serving
+from tables import each_row
 
 import fastreq
 from fastreq import Client, Response, errors
@@ -70,8 +71,8 @@ def test_what_users_catch_elsewhere_is_caught_here():
     assert issubclass(fastreq.InvalidURL, ValueError)
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("duplicate", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
+@each_row("name", ALL)
+@each_row("duplicate", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
 def test_each_survives_a_pickle(name, duplicate):
     """With the request that it belongs to, and all that is known of it."""
     request = Client().build_request("PUT", "http://x/a b", headers={"A": "b"}, content=b"body")

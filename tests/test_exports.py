@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from tables import each_row
 
 import fastreq
 
@@ -103,12 +104,12 @@ def test_the_public_names():
     assert len(PUBLIC) == len(fastreq.__all__)
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
+@each_row("name", sorted(PUBLIC))
 def test_each_is_there_and_says_what_it_is(name):
     assert getattr(fastreq, name).__doc__
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("path", "keyword", "default"),
     [(path, *item) for path, items in KEYWORDS.items() for item in items.items()],
 )
@@ -129,7 +130,7 @@ def test_methods_are_native_coroutines(name):
     assert inspect.iscoroutinefunction(getattr(fastreq.Client, name))
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
+@each_row("name", sorted(PUBLIC))
 def test_errors_are_one_tree(name):
     thing = getattr(fastreq, name)
     if isinstance(thing, type) and issubclass(thing, Exception):

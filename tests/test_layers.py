@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tables import each_row
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fastreq"
@@ -77,7 +77,7 @@ def show(file: Path) -> str:
     return str(file.relative_to(PACKAGE))
 
 
-@pytest.mark.parametrize("file", FILES, ids=show)
+@each_row("file", FILES, ids=show)
 def test_imports_come_from_below(file):
     name = name_of(file)
     assert name in ROW, f"{name} has no place in ROWS yet"
@@ -86,19 +86,19 @@ def test_imports_come_from_below(file):
     assert not wrong, f"{show(file)} imports {sorted(wrong)}, not below {name}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=show)
+@each_row("file", FILES, ids=show)
 def test_asyncio_is_imported_where_there_is_a_loop(file):
     if name_of(file) not in WITH_ASYNCIO:
         assert not [m for m in imports(file) if m.partition(".")[0] == "asyncio"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=show)
+@each_row("file", FILES, ids=show)
 def test_only_loop_names_uvloop(file):
     if name_of(file) != "loop":
         assert not {"uvloop", "winloop"} & set(imports(file))
 
 
-@pytest.mark.parametrize("file", FILES, ids=show)
+@each_row("file", FILES, ids=show)
 def test_newcomers_are_told(file):
     """CONTRIBUTING.md has a word about every module."""
     name = name_of(file)

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 
 import pytest
+from tables import each_row
 
 from fastreq import Limits, Timeout
 from fastreq.options import UNSET, unknown_keyword
@@ -19,14 +20,14 @@ def test_the_defaults():
     assert (500, 100, None, 15, 3600) == dataclasses.astuple(Limits())
 
 
-@pytest.mark.parametrize("name", SECONDS)
-@pytest.mark.parametrize("value", [0.001, 5, 1e9, float("inf"), None])
+@each_row("name", SECONDS)
+@each_row("value", [0.001, 5, 1e9, float("inf"), None])
 def test_seconds(name, value):
     assert value == getattr(Timeout(**{name: value}), name)
 
 
-@pytest.mark.parametrize("name", SECONDS)
-@pytest.mark.parametrize("value", [0, -1, float("nan"), True, "5", [1]])
+@each_row("name", SECONDS)
+@each_row("value", [0, -1, float("nan"), True, "5", [1]])
 def test_seconds_that_are_none(name, value):
     """The text names the option and the value."""
     with pytest.raises(ValueError, match=rf"Timeout\({name}=.*expected seconds above 0") as caught:

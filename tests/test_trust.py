@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tables import each_row
 
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs" / "trust.md").read_text()
@@ -20,7 +21,7 @@ def functions_of(file: str) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, functions)}
 
 
-@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)))
+@each_row(("file", "name"), sorted(set(NAMED)))
 def test_each_test_is_there(file, name):
     """Whoever renames one renames it in the table, too."""
     assert name in functions_of(file)

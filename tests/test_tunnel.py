@@ -4,6 +4,7 @@ import ipaddress
 import pickle
 
 import pytest
+from tables import each_row
 
 from fastreq.errors import ConnectError, ProxyError
 from fastreq.policies.proxies import Proxy
@@ -69,7 +70,7 @@ def test_connect_with_credentials():
     assert sent.endswith(b"\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n\r\n")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "head",
     [
         b"HTTP/1.0 200 Connection established\r\nProxy-agent: tinyproxy/1.11.1\r\n\r\n",
@@ -87,14 +88,14 @@ def test_connect_with_credentials():
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_HEAD - 100) + b"\r\n\r\n",
     ],
 )
-@pytest.mark.parametrize("step", [None, 1, 7])
+@each_row("step", [None, 1, 7])
 def test_tunnels_that_open(head, step):
     """What comes after the head is seen, so that it can be refused."""
     assert talk("http://h", head, step=step)[1] == b""
     assert talk("http://h", head + b"early", step=step)[1] == b"early"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "hint"),
     [
         (407, "give its URL as http://user:password@host:port"),
@@ -113,7 +114,7 @@ def test_tunnels_that_open(head, step):
         (999, "is it a proxy"),
     ],
 )
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [b"\r\n", b"Content-Length: 9\r\n\r\nTHE-BODY", b"Transfer-Encoding: chunked\r\n\r\n9\r\nx"],
 )

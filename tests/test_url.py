@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq import url as url_module
 from fastreq.errors import FastreqError, InvalidURL, UnsupportedProtocol
@@ -47,7 +48,7 @@ def test_every_part():
     assert "HTTPS://user:p%40ss@Example.COM:8443/a%20b/ç?q=1&r=ü#frag ment" == url.given
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "normalised"),
     [
         ("http://h", "http://h/"),
@@ -172,7 +173,7 @@ def test_zone_ids_are_two_hosts():
     assert one.host_field == other.host_field
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host",
     [
         "[]",
@@ -240,7 +241,7 @@ def test_numbers_that_browsers_take_for_addresses(host):
     assert "number" in refusal(f"http://{host}/") or ".." in host
 
 
-@pytest.mark.parametrize("char", sorted(set(map(chr, range(0x21, 0x7F))) - set("-._/?#:@")))
+@each_row("char", sorted(set(map(chr, range(0x21, 0x7F))) - set("-._/?#:@")))
 def test_characters_in_a_host(char):
     """Letters, digits, hyphen and underscore make labels; the rest is refused, encoded or not."""
     if char.isalnum():
@@ -366,8 +367,8 @@ def test_long_hosts_never_reach_idna(monkeypatch):
 # ---- what is refused ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("char", CONTROLS)
-@pytest.mark.parametrize(
+@each_row("char", CONTROLS)
+@each_row(
     "text",
     ["http://h{}h/", "http://h{}/", "http://{}h/", "http://h:8{}1/", "http://h:{}", "ht{}tp://h/"],
 )
@@ -376,15 +377,15 @@ def test_controls_before_the_path(text, char):
     refusal(text.format(char))
 
 
-@pytest.mark.parametrize("char", CONTROLS)
+@each_row("char", CONTROLS)
 def test_controls_in_userinfo(char):
     """Nor into userinfo: a blank there is a paste gone wrong."""
     refusal(f"http://us{char}er@h/")
     refusal(f"http://user:{char}@h/")
 
 
-@pytest.mark.parametrize("char", CONTROLS)
-@pytest.mark.parametrize("text", ["http://h/a{}b", "http://h/?a{}b", "http://h/#a{}b", "/a{}b"])
+@each_row("char", CONTROLS)
+@each_row("text", ["http://h/a{}b", "http://h/?a{}b", "http://h/#a{}b", "/a{}b"])
 def test_controls_after_the_host(text, char):
     """In path, query and fragment a blank is encoded; the others are refused, and pointed at."""
     text = text.format(char)
@@ -396,7 +397,7 @@ def test_controls_after_the_host(text, char):
             URL(text)
 
 
-@pytest.mark.parametrize("char", CONTROLS)
+@each_row("char", CONTROLS)
 def test_controls_around(char):
     """Nothing is stripped, where browsers would."""
     refusal(f"{char}http://h/")
@@ -413,7 +414,7 @@ def test_lone_surrogates(text):
     assert "half a character" in refusal(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "http:h",
@@ -585,7 +586,7 @@ def test_unix_sockets_that_are_none(authority):
 RFC_BASE = "http://a/b/c/d;p?q"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("reference", "resolved"),
     [  # RFC 3986, sections 5.4.1 and 5.4.2, but "g:h" and "http:g"
         ("g", "http://a/b/c/g"),
@@ -803,8 +804,8 @@ def test_cached():
 # ---- sizes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flood", ["@", "%", "../", "/", "\\", "[", ":", "a.", "é", "?", "#", "\n"])
-@pytest.mark.parametrize("before", ["", "http://", "http://h", "http://h/", "http+unix://"])
+@each_row("flood", ["@", "%", "../", "/", "\\", "[", ":", "a.", "é", "?", "#", "\n"])
+@each_row("before", ["", "http://", "http://h", "http://h/", "http+unix://"])
 def test_floods(before, flood):
     """1 MB is refused by its length, and the error does not repeat it."""
     text = before + flood * (1_000_000 // len(flood))
@@ -844,10 +845,8 @@ def calls(text):
     return count
 
 
-@pytest.mark.parametrize(
-    "unit", ["../", "./", "a/../", "%2e%2E/", "@", "%", "é", "?", "#", "a.", ":"]
-)
-@pytest.mark.parametrize("before", ["http://", "http://h/", "http://u:"])
+@each_row("unit", ["../", "./", "a/../", "%2e%2E/", "@", "%", "é", "?", "#", "a.", ":"])
+@each_row("before", ["http://", "http://h/", "http://u:"])
 def test_linear(before, unit):
     """Twice the text takes at most twice the steps, wherever it stands."""
     URL("http://h/é")  # codecs are looked up once

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.content import decode
 from fastreq.content.decode import Decoder, accept_encoding, codings_of, pieces
@@ -191,7 +192,7 @@ def test_nothing_optional_is_imported_before_it_is_needed():
 
 
 @each_coding
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
+@each_row("size", [1, 2, 3, 7, 64, 10_000])
 def test_a_body_in_parts(encoding, size):
     assert TEXT == decode_parts(cut(encode(TEXT, encoding), size), encoding)
 
@@ -237,8 +238,8 @@ def test_a_memoryview_may_be_used_again_once_its_pieces_were_taken(encoding):
 
 
 @each_coding
-@pytest.mark.parametrize("size", [1, 32_000, 32_752, 65_535, 65_536, 65_537, 131_072, 1_000_000])
-@pytest.mark.parametrize("fill", [bytes, random.Random(7).randbytes])
+@each_row("size", [1, 32_000, 32_752, 65_535, 65_536, 65_537, 131_072, 1_000_000])
+@each_row("fill", [bytes, random.Random(7).randbytes])
 def test_pieces_have_at_most_64_kib(encoding, size, fill):
     body = fill(size)
     decoded = list(pieces(encode(body, encoding), (coding(encoding),)))
@@ -339,8 +340,8 @@ GARBAGE = [b"\0", b"\0" * 512, b"g", b"garbage after the end", b"\r\n", b"\x1f",
 
 
 @each_coding
-@pytest.mark.parametrize("garbage", GARBAGE)
-@pytest.mark.parametrize("size", [0, 300, 31_999, 32_000, 32_752, 64_000, 65_536, 131_072])
+@each_row("garbage", GARBAGE)
+@each_row("size", [0, 300, 31_999, 32_000, 32_752, 64_000, 65_536, 131_072])
 def test_bytes_after_the_end_raise(encoding, garbage, size):
     body = encode(bytes(size), encoding)
     for parts in ([body + garbage], [body, garbage], [body, b"", *cut(garbage, 1)]):
@@ -355,7 +356,7 @@ def test_a_body_that_has_no_members_comes_once(encoding):
 
 
 @each_coding
-@pytest.mark.parametrize("garbage", [b"<html>", b"{}", b"\0" * 100, b"\xff" * 100, TEXT])
+@each_row("garbage", [b"<html>", b"{}", b"\0" * 100, b"\xff" * 100, TEXT])
 def test_what_was_never_encoded_raises(encoding, garbage):
     for parts in ([garbage], cut(garbage, 1)):
         with pytest.raises(DecodingError, match=coding(encoding)):
@@ -461,8 +462,8 @@ def test_no_second_guess_once_something_was_given():
             decode_parts(parts, "deflate")
 
 
-@pytest.mark.parametrize("level", range(10))
-@pytest.mark.parametrize("wbits", [*range(9, 16), *range(-15, -8)])
+@each_row("level", range(10))
+@each_row("wbits", [*range(9, 16), *range(-15, -8)])
 def test_every_kind_of_deflate(level, wbits):
     packer = zlib.compressobj(level, wbits=wbits)
     body = packer.compress(TEXT) + packer.flush()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.content.events import MAX_EVENT, EventParser, ServerSentEvent, events
 from fastreq.content.reading import lines
@@ -35,7 +36,7 @@ def event(data: str, **rest: object) -> ServerSentEvent:
     return ServerSentEvent(data=data, **rest)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("expected", "text"),
     [
         # The examples of the specification.

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.content.form import encode_params, fields, form_encoded, merge_query
 from fastreq.errors import InvalidURL
@@ -41,7 +42,7 @@ class Name(str, Enum):  # noqa: UP042 (its str() is not its text)
 # --- the rules ---
 
 
-@pytest.mark.parametrize("code", range(256))
+@each_row("code", range(256))
 def test_every_byte_is_written_by_the_form_rules(code):
     """Letters, digits and *-._ stand for themselves, a blank is "+", the rest is %XX (1.3)."""
     plain = chr(code).isascii() and (chr(code).isalnum() or chr(code) in "*-._")
@@ -167,13 +168,13 @@ def test_a_question_mark_before_a_query_is_dropped_once():
     assert "?a=1" == encode_params("??a=1")
 
 
-@pytest.mark.parametrize("code", [*range(0x20), 0x7F, 0xD800, 0xDFFF])
+@each_row("code", [*range(0x20), 0x7F, 0xD800, 0xDFFF])
 def test_a_query_with_a_control_character_is_refused(code):
     with pytest.raises(InvalidURL, match="at position 3"):
         encode_params(f"a=1{chr(code)}")
 
 
-@pytest.mark.parametrize("code", range(256))
+@each_row("code", range(256))
 def test_no_byte_of_params_breaks_the_request_line(code):
     """TRUST 1a: a control or a blank is percent-encoded, or refused."""
     for params in ({"a": chr(code)}, {chr(code): "a"}, {"a": bytes([code])}, f"a={chr(code)}"):

@@ -5,6 +5,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.content.links import links
 from fastreq.url import URL
@@ -20,7 +21,7 @@ def urls(*fields):
     return {relation: link["url"] for relation, link in read(*fields).items()}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("field", "expected"),
     [
         ("<http://x/>; rel=next", {"next": "http://x/"}),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.content.multipart import encode_multipart
 from fastreq.content.sources import PIECE, Encoded, replayable
@@ -367,8 +368,8 @@ def refused(place: str, code: int) -> bool:
 
 
 @each_parser
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("form", ["a{}b", "{}", "a{}", '{}"', "{0}{0}X-Evil: 1{0}{0}"])
+@each_row("place", PLACES)
+@each_row("form", ["a{}b", "{}", "a{}", '{}"', "{0}{0}X-Evil: 1{0}{0}"])
 def test_no_character_makes_two_parts_of_one(place, form, parse):
     """Each of 0 to 255 comes out in one part with the same fields as any other, or raises."""
     for code in range(256):
@@ -396,8 +397,8 @@ def test_just_what_cannot_stand_there_is_refused(place):
             encode_multipart(*arguments)
 
 
-@pytest.mark.parametrize("place", ["name of data", "name", "filename"])
-@pytest.mark.parametrize(
+@each_row("place", ["name of data", "name", "filename"])
+@each_row(
     "text",
     [
         *(f"a{chr(code)}b" for code in range(256) if not refused("name", code)),

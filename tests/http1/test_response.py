@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+from tables import each_row
 
 from fastreq.errors import BodyTooLarge, FastreqError, IncompleteBody, RemoteProtocolError
 from fastreq.headers import Headers
@@ -167,8 +168,8 @@ def test_fields_that_are_refused(field):
     assert "field" in refuse(OK + field + b"\r\nContent-Length: 0\r\n\r\n") or b"\r" in field
 
 
-@pytest.mark.parametrize("control", [c for c in range(32) if c not in b"\t\r\n"] + [127])
-@pytest.mark.parametrize("place", ["status", "reason", "name", "value"])
+@each_row("control", [c for c in range(32) if c not in b"\t\r\n"] + [127])
+@each_row("place", ["status", "reason", "name", "value"])
 def test_no_control_character_anywhere(control, place):
     """Each control byte is refused at each place of a head (1b)."""
     parts = {"status": b"HTTP/1.1 200", "reason": b" OK", "name": b"Name", "value": b"value"}
@@ -398,7 +399,7 @@ def test_hexadecimal_sizes():
         )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "size",
     [
         b"", b" 5", b"5 ", b"\t5", b"5\t", b"+5", b"-5", b"5_0", b"0x5", b"x5", b"g", b"5h", b"5.",
@@ -450,8 +451,8 @@ def repeat(start: bytes, endless: bytes, most: int = 2**20) -> tuple[int, str]:
     raise AssertionError(f"{taken} bytes were taken")
 
 
-@pytest.mark.parametrize("piece", [1, 7, 4096, 65536])
-@pytest.mark.parametrize(
+@each_row("piece", [1, 7, 4096, 65536])
+@each_row(
     ("start", "endless", "most"),
     [
         (b"HTTP/1.1 200 ", b"x" * 16, response.MAX_HEAD),

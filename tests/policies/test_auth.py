@@ -6,6 +6,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.errors import LocalProtocolError
 from fastreq.headers import Headers
@@ -151,8 +152,8 @@ def test_a_colon_belongs_to_the_password():
         Basic("u:p", "q")
 
 
-@pytest.mark.parametrize("scheme", [Basic, Digest])
-@pytest.mark.parametrize("control", CONTROLS, ids=repr)
+@each_row("scheme", [Basic, Digest])
+@each_row("control", CONTROLS, ids=repr)
 def test_control_characters_are_refused(scheme, control):
     """And the text shows where, but not the secret."""
     with pytest.raises(LocalProtocolError, match="control character at byte 1;"):

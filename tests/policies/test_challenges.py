@@ -5,6 +5,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.headers import Headers
 from fastreq.messages import Response
@@ -59,7 +60,7 @@ def test_fields(field, expected):
     assert expected == read_challenges(field)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "field",
     [
         'realm="a"',  # of nobody

@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.policies.guard import guard, is_public, why_not_public
 
@@ -78,7 +79,7 @@ PUBLIC = [
 ]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block[1])
+@each_row("block", BLOCKS, ids=lambda block: block[1])
 def test_the_registries(block):
     """Each block from its first address to its last, and not one more."""
     allowed = guard("public")
@@ -94,7 +95,7 @@ def test_public(text):
     assert why_not_public(ipaddress.ip_address(text)) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "reason"),
     [
         ("127.0.0.1", "loopback"),

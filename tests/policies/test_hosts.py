@@ -8,6 +8,7 @@ from bisect import bisect_left
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.messages import Response
 from fastreq.policies.hosts import (
@@ -344,7 +345,7 @@ def test_a_server_that_is_not_obeyed():
     assert 0.0 == pace.reserve(START)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "fields", "seconds"),
     [
         (429, {"Retry-After": "5"}, 5),

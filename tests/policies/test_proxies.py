@@ -6,6 +6,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.errors import InvalidURL, ProxyError, UnsupportedProtocol
 from fastreq.policies.proxies import Proxies, Proxy, read_exemptions
@@ -51,7 +52,7 @@ def test_a_url_object():
     assert Proxy.of("http://a:b@h:1") == Proxy.of(URL("http://a:b@h:1"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("userinfo", "username", "password"),
     [
         ("", None, b""),
@@ -64,7 +65,7 @@ def test_a_url_object():
         ("ü:ß@", "ü".encode(), "ß".encode()),
     ],
 )
-@pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])
+@each_row("scheme", ["http", "https", "socks5", "socks5h"])
 def test_credentials(scheme, userinfo, username, password):
     proxy = Proxy.of(f"{scheme}://{userinfo}proxy.example")
 
@@ -87,8 +88,8 @@ def test_whatever_the_credentials_are_they_are_one_token(username, password):
     assert username + b":" + password == base64.b64decode(value.removeprefix("Basic "))
 
 
-@pytest.mark.parametrize("code", [*range(0x20), 0x7F])
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@each_row("code", [*range(0x20), 0x7F])
+@each_row("scheme", ["http", "socks5"])
 def test_no_control_character_comes_in(scheme, code):
     """TRUST 1a: the CONNECT target, and what is sent beside it."""
     for place in ("{}h", "h{}", "h:1{}", "{}:secret@h", "u:secret{}@h", "h/{}"):
@@ -271,7 +272,7 @@ EXEMPT = (
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("authority", "proxied"),
     [
         # Names.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.errors import (
     InvalidURL,
@@ -49,9 +50,7 @@ def refusal(base, location, status=302):
 # ---- what is a redirect
 
 
-@pytest.mark.parametrize(
-    "status", [s for s in range(100, 600) if s not in (301, 302, 303, 307, 308)]
-)
+@each_row("status", [s for s in range(100, 600) if s not in (301, 302, 303, 307, 308)])
 def test_other_statuses_lead_nowhere(status):
     assert follow(ask(), "/x", status) is None
 
@@ -70,7 +69,7 @@ KEPT = [(s, m) for s, m in KEPT if m != "POST" or s > 302] + [(303, "HEAD")]
 CHANGED = [(301, "POST"), (302, "POST")] + [(303, m) for m in METHODS if m not in ("GET", "HEAD")]
 
 
-@pytest.mark.parametrize(("status", "method"), KEPT)
+@each_row(("status", "method"), KEPT)
 def test_75_method_is_kept(status, method):
     following = follow(ask(method=method), "/x", status)
 
@@ -82,8 +81,8 @@ def test_75_method_becomes_get(status, method):
     assert "GET" == follow(ask(method=method), "/x", status).method
 
 
-@pytest.mark.parametrize(("status", "method"), [case for case in KEPT if case[0] != 303])
-@pytest.mark.parametrize("body", [b"body", (b"bo", b"dy")])
+@each_row(("status", "method"), [case for case in KEPT if case[0] != 303])
+@each_row("body", [b"body", (b"bo", b"dy")])
 def test_75_body_is_kept_with_the_method(status, method, body):
     fields = [("Content-Type", "text/plain"), ("Expect", "100-continue"), ("Digest", "x")]
     request = ask(method=method, fields=fields, body=body, length=4)
@@ -100,8 +99,8 @@ BODY_FIELDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "method"), [*CHANGED, (303, "GET"), (303, "HEAD")])
-@pytest.mark.parametrize("body", [b"body", iter([b"bo", b"dy"])])
+@each_row(("status", "method"), [*CHANGED, (303, "GET"), (303, "HEAD")])
+@each_row("body", [b"body", iter([b"bo", b"dy"])])
 def test_73_with_the_body_go_its_fields(status, method, body):
     """Also of a stream: it is not needed again."""
     fields = [(name, "1") for name in BODY_FIELDS] * 2 + [("Accept", "*/*"), ("X-Content", "x")]
@@ -194,9 +193,9 @@ def test_there_are_17_cases_and_6_headers():
     assert (17, 6) == (len(CASES), len(NAMES))
 
 
-@pytest.mark.parametrize(("base", "location", "leaves"), CASES)
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("copies", [1, 3])
+@each_row(("base", "location", "leaves"), CASES)
+@each_row("name", NAMES)
+@each_row("copies", [1, 3])
 def test_1d_a_credential_stays_with_its_origin(base, location, leaves, name, copies):
     """All of its copies, however they are written."""
     spellings = [name, name.lower(), name.upper()][:copies]
@@ -210,7 +209,7 @@ def test_1d_a_credential_stays_with_its_origin(base, location, leaves, name, cop
     assert leaves == (b"secret" not in following.fields.block)
 
 
-@pytest.mark.parametrize("name", sorted(DEFAULT_SENSITIVE))
+@each_row("name", sorted(DEFAULT_SENSITIVE))
 def test_1d_each_of_the_usual_names(name):
     request = ask(fields=[(name, "1"), (name.title(), "2")])
 
@@ -315,7 +314,7 @@ def test_50_a_location_with_userinfo(location):
     assert "secret" not in str(error)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "location",
     [
         "ftp://h/", "file:///etc/passwd", "javascript:alert(1)", "data:,x", "mailto:a@h", "ws://h/",

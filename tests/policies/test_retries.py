@@ -10,6 +10,7 @@ import ssl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq import errors
 from fastreq.headers import Headers
@@ -92,7 +93,7 @@ def test_values():
         Retry(3, {503})
 
 
-@pytest.mark.parametrize(
+@each_row(
     "options",
     [
         {"total": -1},
@@ -145,10 +146,8 @@ def test_of():
 # ---- whether
 
 
-@pytest.mark.parametrize(
-    "status", [200, 301, 400, 401, 403, 404, 408, 429, 500, 501, 502, 503, 504]
-)
-@pytest.mark.parametrize("body", BODIES)
+@each_row("status", [200, 301, 400, 401, 403, 404, 408, 429, 500, 501, 502, 503, 504])
+@each_row("body", BODIES)
 def test_status_method_body(status, body):
     """Row 37: what is not idempotent is not repeated; nor what cannot be sent again."""
     given, can_be_sent_again = BODIES[body]
@@ -189,8 +188,8 @@ FINAL = [
 ]
 
 
-@pytest.mark.parametrize("error", UNSENT + DOUBTFUL + FINAL, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("body", BODIES)
+@each_row("error", UNSENT + DOUBTFUL + FINAL, ids=lambda error: type(error).__name__)
+@each_row("body", BODIES)
 def test_error_method_body(error, body):
     given, can_be_sent_again = BODIES[body]
     for method in METHODS:
@@ -283,7 +282,7 @@ def test_no_jitter():
     assert 0.4 == after(Response(503), Retry(jitter=False), 2, uniform=never)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "seconds"),
     [
         ("0", 0.2),
@@ -300,7 +299,7 @@ def test_no_jitter():
         ("Fri, 15 Jan 2027 08:01:01 GMT", None),
     ],
 )
-@pytest.mark.parametrize("status", [429, 503])
+@each_row("status", [429, 503])
 def test_retry_after(value, seconds, status):
     """At least so long, and the jitter on top."""
     response = Response(status, headers={"Retry-After": value})

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.messages import Response
 from fastreq.policies.retry_after import http_date, parse_retry_after, retry_after
@@ -58,7 +59,7 @@ def test_a_leap_second():
     assert timegm((2017, 1, 1, 0, 0, 0)) == http_date("Sat, 31 Dec 2016 23:59:60 GMT", NOW)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",

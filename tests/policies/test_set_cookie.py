@@ -8,6 +8,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq.policies.set_cookie import MAX_LIFETIME, SESSION, Cookie, parse_cookie_date
 from fastreq.policies.set_cookie import parse_set_cookie as parse
@@ -48,14 +49,14 @@ def test_neither_name_nor_value(field):
     assert parse(field, NOW) is None
 
 
-@pytest.mark.parametrize("code", [*range(0x20), 0x7F])
-@pytest.mark.parametrize("field", ["a{}b=c", "a=b{}c", "a=b; Path=/x{}y"])
+@each_row("code", [*range(0x20), 0x7F])
+@each_row("field", ["a{}b=c", "a=b{}c", "a=b; Path=/x{}y"])
 def test_85_a_control_character_anywhere(field, code):
     """The whole field is ignored; so is a tab, which is legal, and no cookies.txt could hold."""
     assert parse(field.format(chr(code)), NOW) is None
 
 
-@pytest.mark.parametrize("code", [c for c in (*range(0x20), 0x7F) if c != 9])
+@each_row("code", [c for c in (*range(0x20), 0x7F) if c != 9])
 def test_85_a_control_character_in_what_is_not_even_kept(code):
     assert parse(f"a=b; unknown=x{chr(code)}y", NOW) is None
 
@@ -119,7 +120,7 @@ SOON_SECONDS = datetime(2027, 2, 1, tzinfo=UTC).timestamp()
 PAST = "Expires=Thu, 01 Jan 1970 00:00:00 GMT"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("attributes", "expires"),
     [
         ("", SESSION),
@@ -168,7 +169,7 @@ def seconds(*fields):
     return datetime(*fields, tzinfo=UTC).timestamp()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "expected"),
     [
         # The three formats of HTTP.
