@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from fastreq.cli.exits import USAGE
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NAMES = ("bytes", "KiB", "MiB", "GiB")
 
 
@@ -29,6 +30,20 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ValueError
     return value
+
+
+def duration(text: str) -> float:
+    """A time above 0, such as 10, 10s, 500ms, 5m or 1h, in seconds."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = _SECONDS.get(text[len(number) :])
+    if unit is None:
+        raise ValueError
+    return seconds(number) * unit
+
+
+def rate(text: str) -> float:
+    """Per second, such as 5 or 5/s."""
+    return seconds(text.removesuffix("/s"))
 
 
 def count(text: str) -> int:

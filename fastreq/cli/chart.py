@@ -83,7 +83,7 @@ def chart(panels: Sequence[Panel], title: str, description: str = "", *, columns
 
     Args:
         panels: what is drawn.
-        title: what it is about; shown above, and read out.
+        title: what it is about; shown above, as much as there is room for, and read out.
         description: what there is to see, for those who cannot; not shown.
         columns: panels beside each other, at most.
     """
@@ -96,6 +96,8 @@ def chart(panels: Sequence[Panel], title: str, description: str = "", *, columns
             parts += [f'<g transform="translate({x:g} {y:g})">', *panel.draw(), "</g>"]
             x += panel.width + GAP
         y += max(panel.height for panel in line) + GAP
+    room = int(width / 8)  # characters, of this size
+    shown = title if len(title) <= room else f"{title[: room - 1]}…"
     start = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{y:g}" '
         f'viewBox="0 0 {width:g} {y:g}" role="img" aria-labelledby="title desc">',
@@ -103,7 +105,7 @@ def chart(panels: Sequence[Panel], title: str, description: str = "", *, columns
         f'<desc id="desc">{text(description or title)}</desc>',
         f"<style>{STYLE}</style>",
         '<rect class="back" width="100%" height="100%" rx="6"/>',
-        f'<text class="title head" x="{GAP}" y="{GAP + 6}">{text(title)}</text>',
+        f'<text class="title head" x="{GAP}" y="{GAP + 6}">{text(shown)}</text>',
     ]
     return "\n".join([*start, *parts, "</svg>", ""])
 

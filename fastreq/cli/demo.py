@@ -13,12 +13,13 @@ from contextlib import ExitStack, contextmanager
 import fastreq
 from fastreq.cli import arguments, exits
 from fastreq.cli.arguments import size_shown
-from fastreq.cli.histogram import bar, percentile, rows_of
-from fastreq.cli.screen import Part, Screen, is_drawable
+from fastreq.cli.histogram import lines_of, percentile
+from fastreq.cli.output import Write, opened_if
+from fastreq.cli.scores import Drawn, drawing
+from fastreq.cli.screen import Screen, is_drawable
 from fastreq.cli.trial import Half, Site, Streamed, Wrong, ask, fetch, stream, ways_to
 from fastreq.testing import Server
 
-BAR_WIDTH = 24
 COLUMNS = ("", "requests", "req/s", "p50 ms", "p99 ms", "connections", "reused", "TLS version")
 
 
@@ -39,14 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="URLs for `fastreq fetch`; 0 is none [2000]",
     )  # fmt: skip
 
+    add("--plot", metavar="FILE.svg", help="draw requests per second, and latencies")
+
 
 def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
+        plot = stack.enter_context(opened_if(options.plot))
         with _undisturbed():
             server = stack.enter_context(Server(tls="auto"))
-        return fastreq.run(
-            demonstrate(server, options.requests, options.concurrency, options.large, options.fetch)
-        )
+        shares = (options.requests, options.concurrency, options.large, options.fetch)
+        return fastreq.run(demonstrate(server, *shares, plot=plot))
 
 
 @contextmanager
@@ -63,7 +66,13 @@ def _undisturbed() -> Iterator[None]:
 
 
 async def demonstrate(
-    site: Site, requests: int, concurrency: int, large: int, fetched: int = 0
+    site: Site,
+    requests: int,
+    concurrency: int,
+    large: int,
+    fetched: int = 0,
+    *,
+    plot: Write | None = None,
 ) -> int:
     """Send the requests, show how it went, and give the exit code."""
     screen, wrong = Screen(), Wrong()
@@ -78,6 +87,8 @@ async def demonstrate(
             halves.append(await ask(way, share, concurrency, wrong))
     _show_table(screen, halves)
     _show_histogram(screen, halves)
+    if plot is not None:
+        plot(_drawing(halves, _title(requests, concurrency)).encode())
     if large:
         way = ways[-1]
         _show_stream(screen, way.name, large, await stream(way, large, wrong))
@@ -119,18 +130,24 @@ def _show_histogram(screen: Screen, halves: list[Half]) -> None:
     halves = [half for half in halves if half.latencies]
     if not halves:
         return
-    rows = rows_of([[1000 * value for value in half.latencies] for half in halves])
-    most = max(max(row.counts) for row in rows)
-    ascii_only = not is_drawable("█▏", sys.stdout)
     screen.line()
-    names = "".join(f"{half.way.name:{BAR_WIDTH + 8}}" for half in halves)
-    screen.line((f"  {'latency':>10}    {names}", "dim"))
-    for row in rows:
-        parts: list[Part] = [(f"  {row.low:7g} ms {'+' if row is rows[-1] else ' '}  ", "dim")]
-        for count in row.counts:
-            drawn = bar(count, most, BAR_WIDTH, ascii_only=ascii_only)
-            parts += [(drawn, "cyan"), (f" {count or '':<{BAR_WIDTH + 7 - len(drawn)}}", "dim")]
-        screen.line(*parts)
+    for line in lines_of(
+        [half.way.name for half in halves],
+        [_milliseconds(half) for half in halves],
+        ascii_only=not is_drawable("█▏", sys.stdout),
+    ):
+        screen.line(*line)
+
+
+def _drawing(halves: list[Half], title: str) -> str:
+    drawn = [
+        Drawn(half.way.name, _milliseconds(half), half.requests / half.seconds) for half in halves
+    ]
+    return drawing(drawn, f"fastreq demo, {title}")
+
+
+def _milliseconds(half: Half) -> list[tuple[float, int]]:
+    return [(1000 * value, 1) for value in half.latencies]
 
 
 def _show_stream(screen: Screen, name: str, large: int, streamed: Streamed) -> None:

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on with the output of an earlier run")
     add("--concurrency", metavar="N", type=arguments.count, default=100, help="[100]")
     add("--per-host", metavar="N", type=arguments.count, default=8, help="connections [8]")
-    add("--rate", metavar="N", type=_rate, help="requests per second to one host, such as 5 or 5/s")
+    add("--rate", metavar="N", type=arguments.rate, help="requests per second to a host, as in 5/s")
     add("--retries", metavar="N", type=int, default=2, help="of what failed in passing [2]")
     add("--timeout", metavar="SECONDS", type=arguments.seconds, help="for one request in all")
     add("--bodies", choices=bodies.KINDS, default="none", help="what is kept of bodies [none]")
@@ -59,10 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", metavar="N", type=arguments.count, help="processes [1]")
     add("--scheduler", metavar="tcp://HOST:PORT", help="have a Dask cluster do it")
     add("--progress", choices=watch.KINDS, default="auto", help="on stderr [auto]")
-
-
-def _rate(text: str) -> float:
-    return arguments.seconds(text.removesuffix("/s"))
 
 
 def run(options: argparse.Namespace) -> int:

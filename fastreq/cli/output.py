@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 Write = Callable[[bytes], Any]
@@ -39,6 +39,11 @@ def opened(path: str | None) -> Iterator[Write]:
                 with suppress(OSError):
                     os.unlink(file.name)
                 raise
+
+
+def opened_if(path: str | None) -> AbstractContextManager[Write | None]:
+    """The same of a file that need not be: None for None."""
+    return nullcontext() if path is None else opened(path)
 
 
 def _to_stdout(data: bytes) -> None:

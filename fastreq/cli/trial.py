@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import socket
 import ssl
-import sys
 from dataclasses import dataclass, field
 from hashlib import sha256
 from time import perf_counter
@@ -15,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from fastreq import URL, Client, FastreqError, Limits, StreamClient
 from fastreq.cli.arguments import size_shown
+from fastreq.cli.child import run_module
 from fastreq.cli.memory import resident
 from fastreq.cli.progress import progress
 from fastreq.testing.routes import item, pattern
@@ -122,21 +120,9 @@ async def ask(way: Way, requests: int, concurrency: int, wrong: Wrong) -> Half:
 async def fetch(way: Way, requests: int, wrong: Wrong) -> float:
     """Have `fastreq fetch` do so many from stdin to stdout, check its rows; gives the seconds."""
     urls = [f"{way.url}/item/{number}" for number in range(requests)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     started = perf_counter()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "fastreq", "fetch", "-i", "-", "-o", "-"),
-        *("--progress", "none"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env=environment,
-    )
-    try:
-        out, _ = await process.communicate("\n".join(urls).encode())
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
+    command = ("fastreq", "fetch", "-i", "-", "-o", "-", "--progress", "none")
+    out = (await run_module(*command, given="\n".join(urls).encode())).out
     rows = {row["index"]: row for row in map(json.loads, out.splitlines())}
     if out.count(b"\n") != requests or len(rows) != requests:
         wrong.add("fastreq fetch", f"{out.count(10)} rows, expected {requests}")

@@ -139,6 +139,16 @@ def test_figure(number, shown):
     assert shown == figure(number)
 
 
+def test_long_title():
+    """It is shown as far as there is room, and read out in full."""
+    root = drawn(*ALL, title="x" * 500)
+
+    assert "x" * 500 == root.find(f"{SVG}title").text
+    shown = texts(root)[0]
+    assert shown.endswith("x…")
+    assert len(shown) * 7 < float(root.get("width"))
+
+
 def test_lines_of_panels():
     """So many beside each other, then a new line."""
     places = [group.get("transform") for group in drawn(*ALL[:3]).findall(f"{SVG}g")]
