@@ -22,8 +22,8 @@ COMMANDS = {
     "get": "fetch a URL; what `fastreq URL` does",
     "download": "save a large file, in segments if need be; goes on after any break",
     "fetch": "fetch a list of URLs; a row of JSON for each",
-    "doctor": "what is found here: loop, TLS, proxies, limits; and what to change",
     "bench": "the same request many times: latencies, and how other clients do",
+    "doctor": "what is found here: loop, TLS, proxies, limits; and what to change",
     "demo": "thousands of requests to a server of its own, each answer checked",
 }
 
