@@ -6,11 +6,14 @@ when the second request is made. The second request gets its own body. TRUST sec
 """
 
 import asyncio
+import ssl
 import threading
 import time
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 import pytest
+from servers.proxies import Relay
 from servers.scripted import Connection
 
 from fastreq import Client, FastreqError, Hooks, Limits, Response, Timeout
@@ -89,13 +92,40 @@ class Script:
         self.first.writer.write(self.scenario.more)  # at once, as nothing else is being sent
 
 
-async def provoke(scenario: Scenario, when: str, certs, tls: bool) -> Response | FastreqError:
+class Tunnel(Relay):
+    """A proxy in a thread of its own, of which it is known when it has passed on an answer."""
+
+    def __init__(self) -> None:
+        super().__init__({}, None, b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self.passed_on = 0
+        self.is_gone = False
+
+    def is_waiting(self, passed_on: int) -> bool:
+        """Whether it may still pass on something, and has not since it had passed on so much."""
+        return bool(self.tunnels) and self.passed_on == passed_on and not self.is_gone
+
+    async def _pump(self, reader, writer, seen) -> None:
+        with suppress(ConnectionError, ssl.SSLError):
+            while data := await reader.read(2**16):
+                writer.write(data)
+                self.passed_on += 1
+        self.is_gone = True
+        writer.close()
+
+
+async def provoke(scenario: Scenario, when: str, certs, way: str) -> Response | FastreqError:
     """What the second request comes to."""
     script = Script(scenario, when == "together")
-    with elsewhere(script, certs.good if tls else None) as there:
+    tunnel = Tunnel()
+    with ExitStack() as stack:
+        there = stack.enter_context(elsewhere(script, certs.good if way != "plain" else None))
+        proxy = None
+        if way == "connect":
+            proxy = stack.enter_context(elsewhere(tunnel.handle)).url("")
         limits = Limits(max_per_host=1)
         timeout = Timeout(read=2)
-        async with Client(verify=certs.ca_file, limits=limits, timeout=timeout) as client:
+        verify = certs.ca_file
+        async with Client(verify=verify, limits=limits, timeout=timeout, proxy=proxy) as client:
             # Without the end of its body, the first request fails only when more has come.
             first = asyncio.ensure_future(outcome(client.request(scenario.method, there.url("/1"))))
             if when != "together":
@@ -104,12 +134,17 @@ async def provoke(scenario: Scenario, when: str, certs, tls: bool) -> Response |
                         await asyncio.sleep(0)
                 else:
                     await first
+            passed_on = tunnel.passed_on
             if when == "idle":
                 await there.wait(script.say_more())
+                while tunnel.is_waiting(passed_on):
+                    await asyncio.sleep(0.001)
                 await first
             elif when == "unseen":
                 time.sleep(IDLE)
                 there.do(script.say_more())
+                while tunnel.is_waiting(passed_on):
+                    time.sleep(0.001)
             result = await first
             assert scenario.fails or isinstance(result, Response), show(result)
             second = await outcome(client.get(there.url("/2")))
@@ -118,16 +153,27 @@ async def provoke(scenario: Scenario, when: str, certs, tls: bool) -> Response |
 
 
 @pytest.mark.parametrize("when", TIMES)
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("way", ["plain", "tls"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_desync(loop_factory, certs, name, tls, when):
+def test_desync(loop_factory, certs, name, way, when):
     """C2: the second request gets its own answer, never what was pushed."""
     for _ in range(sized(1, 100)):
-        second = run(loop_factory, provoke(SCENARIOS[name], when, certs, tls))
+        second = run(loop_factory, provoke(SCENARIOS[name], when, certs, way))
 
         poisoned = isinstance(second, Response) and second.body != b"/2"
         note("C2 desync", runs=1, poisoned=poisoned, errors=isinstance(second, FastreqError))
         assert not poisoned, show(second)
+
+
+@pytest.mark.parametrize("when", TIMES)
+def test_desync_in_a_tunnel(loop_factory, certs, when):
+    """C2 and C17: the same through a proxy."""
+    for scenario in [*SCENARIOS.values()] * sized(1, 100):
+        second = run(loop_factory, provoke(scenario, when, certs, "connect"))
+
+        poisoned = isinstance(second, Response) and second.body != b"/2"
+        note("C2 desync", runs=1, poisoned=poisoned, errors=isinstance(second, FastreqError))
+        assert not poisoned, f"{scenario}: {show(second)}"
 
 
 def test_an_answer_before_the_question(loop_factory):
