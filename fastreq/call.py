@@ -4,7 +4,8 @@ What is done to every request stands in the order in which it is done:
 
     redirects ── auth ── retries ── the host's pace ── cookies ── the exchange itself
 
-Each step knows only the next, and one that was not asked for is left out.
+Each step knows only the next, and one that was not asked for is left out. Where none was asked
+for, `straight()` is all there is.
 """
 
 from __future__ import annotations
@@ -87,6 +88,85 @@ class Policies:
         self.are_plain = pacing is None and hooks is None and transport is None
 
 
+def start(
+    policies: Policies,
+    engine: Engine | None,
+    request: Request,
+    options: SendOptions,
+    streams: bool,
+) -> Exchanging:
+    """The coroutine of a call; without an engine a transport stands in.
+
+    Most have nothing to do but the exchange (benchmark: small, plain).
+    """
+    if (
+        engine is not None
+        and not streams
+        and options.auth is None
+        and options.retry is None
+        and policies.are_plain
+        and not policies.cookies
+        and not request.url.userinfo
+        and "cookie" not in request.fields.names
+    ):
+        return straight(policies, engine, request, options)
+    return Call(policies, engine, options, streams).run(request)
+
+
+async def straight(
+    policies: Policies, engine: Engine, request: Request, options: SendOptions
+) -> Response:
+    """Send a request that no policy has to do with; only a redirect makes a `Call` of it."""
+    started = monotonic()
+    timeout = options.timeout
+    due = NEVER if timeout.total is None else started + timeout.total
+    body = WholeBody(policies.max_body)
+    route = policies.routes.of(request.url)
+    try:
+        exchange = await engine.exchange(request, route, timeout, body, due, started, 1)
+        head: ResponseHead = exchange.head  # type: ignore[assignment]  # it is here by now
+        content = body.value()
+        if head.content_encoding and content:
+            content = await _decode(content, head, policies.max_body)
+    except FastreqError as exc:
+        _blame(exc, request, 1, started)
+        raise
+    response = Response.received(request, head, exchange, content)
+    if head.sets_cookies:
+        _keep_cookies(policies.cookies, response)
+    if head.status in STATUSES and options.follow_redirects:
+        call = Call(policies, engine, options, False)
+        call.attempts, call.started, call.due = 1, started, due + exchange.queued
+        return await call.go_on(request, response)
+    return response
+
+
+def _blame(error: FastreqError, request: Request, attempts: int, started: float) -> None:
+    """Have an error say whose it is."""
+    error.request = error.request or request
+    error.attempts = attempts
+    error.elapsed = monotonic() - started
+
+
+def _keep_cookies(cookies: Cookies, response: Response) -> None:
+    if response.sets_cookies:
+        cookies.store(response.request.url, response.headers.get_list("set-cookie"))
+
+
+async def _decode(content: bytes, head: ResponseHead, limit: int | None) -> bytes:
+    """Decode a body, letting others have their turn in a long one."""
+    decoded, size, breath = [], 0, BREATH
+    for piece in pieces(content, codings_of(head.content_encoding)):
+        decoded.append(piece)
+        size += len(piece)
+        if limit is not None and size > limit:
+            raise BodyTooLarge(too_large(limit))
+        if size > breath:
+            breath += BREATH
+            await asyncio.sleep(0)
+    return decoded[0] if len(decoded) == 1 else b"".join(decoded)
+
+
 class Call:
     """One call: what it may do, and how far it has come."""
 
@@ -120,32 +200,22 @@ class Call:
         if request.url.userinfo and not self._options.auth_is_own:
             self._options = self._options._replace(auth=from_userinfo(request.url))
         try:
-            if self._is_plain(request):
-                self.attempts = 1  # none of the steps below has anything to do
-                response = await self._read(cast(Engine, self._engine), request)
-            else:
-                response = await self._authorized(request)
-            if response.status in STATUSES and self._options.follow_redirects:
-                response = await self._follow(request, response)
+            response = await self._authorized(request)
         except FastreqError as exc:
-            exc.request = exc.request or request
-            exc.attempts = self.attempts
-            exc.elapsed = monotonic() - self.started
+            _blame(exc, request, self.attempts, self.started)
             raise
+        return await self.go_on(request, response)
+
+    async def go_on(self, request: Request, response: Response) -> Response:
+        """Give the response to this one's request, or go where it leads."""
+        if response.status in STATUSES and self._options.follow_redirects:
+            try:
+                response = await self._follow(request, response)
+            except FastreqError as exc:
+                _blame(exc, request, self.attempts, self.started)
+                raise
         response.attempts = self.attempts
         return response
-
-    def _is_plain(self, request: Request) -> bool:
-        """Whether there is nothing to do but the exchange (benchmark: small, plain)."""
-        options, policies = self._options, self._policies
-        return (
-            options.auth is None
-            and options.retry is None
-            and not self._streams
-            and policies.are_plain
-            and not policies.cookies
-            and "cookie" not in request.fields.names
-        )
 
     async def _follow(self, request: Request, response: Response) -> Response:
         """Go where the server leads us, as far as it is allowed."""
@@ -274,13 +344,11 @@ class Call:
             request, route, self._options.timeout, body, self.due, self.started, self.attempts
         )
         self.due += exchange.queued
-        head = cast(ResponseHead, exchange.head)  # it is here once the exchange is
-        content = body.value()
+        head, content = exchange.final_head, body.value()
         if head.content_encoding and content:
-            content = await self._decode(content, head)
+            content = await _decode(content, head, policies.max_body)
         response = Response.received(request, head, exchange, content)
-        if head.sets_cookies:
-            self._keep_cookies(response)
+        _keep_cookies(policies.cookies, response)
         return response
 
     async def _open(self, engine: Engine, request: Request) -> Response:
@@ -293,7 +361,7 @@ class Call:
         response = Response.received(request, exchange.final_head, exchange)
         response.attempts = self.attempts
         response.attach(exchange, self._policies.max_body)
-        self._keep_cookies(response)
+        _keep_cookies(self._policies.cookies, response)
         return response
 
     async def _ask_transport(self, request: Request) -> Response:
@@ -309,13 +377,8 @@ class Call:
             text = f"{transport!r} gave no answer in time; Timeout(total=...) moves it"
             raise TotalTimeout(text) from exc
         response.request = request
-        self._keep_cookies(response)
+        _keep_cookies(self._policies.cookies, response)
         return response
-
-    def _keep_cookies(self, response: Response) -> None:
-        if response.sets_cookies:
-            values = response.headers.get_list("set-cookie")
-            self._policies.cookies.store(response.request.url, values)
 
     async def _trace(self, hooks: Hooks, request: Request) -> Response:
         """The same, told to those who listen."""
@@ -337,17 +400,3 @@ class Call:
             await response.aclose()
             raise
         return response
-
-    async def _decode(self, content: bytes, head: ResponseHead) -> bytes:
-        """Decode a body, letting others have their turn in a long one."""
-        limit = self._policies.max_body
-        decoded, size, breath = [], 0, BREATH
-        for piece in pieces(content, codings_of(head.content_encoding)):
-            decoded.append(piece)
-            size += len(piece)
-            if limit is not None and size > limit:
-                raise BodyTooLarge(too_large(limit))
-            if size > breath:
-                breath += BREATH
-                await asyncio.sleep(0)
-        return decoded[0] if len(decoded) == 1 else b"".join(decoded)

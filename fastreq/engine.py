@@ -104,10 +104,10 @@ class Engine:
         exchange = Exchange(
             request.method,
             body,
-            read_timeout=timeout.read or NEVER,
-            write_timeout=timeout.write or NEVER,
-            total_due=total_due,
-            started=started,
+            timeout.read or NEVER,
+            timeout.write or NEVER,
+            total_due,
+            started,
         )
         names = request.fields.names
         if "connection" in names:

@@ -64,12 +64,11 @@ class Exchange(ResponseReader):
         self,
         method: str,
         body: WholeBody | StreamedBody,
-        *,
         read_timeout: float,
         write_timeout: float,
         total_due: float,
         started: float,
-    ) -> None:
+    ) -> None:  # none of them by its name, which would cost a call as much again
         ResponseReader.__init__(self, method, body)
         self.connection: Carrier | None = None  # while the exchange is under way
         self.error: FastreqError | None = None
@@ -117,10 +116,10 @@ class Exchange(ResponseReader):
         again = Exchange(
             self.method,
             self.body,
-            read_timeout=self.read_timeout,
-            write_timeout=self.write_timeout,
-            total_due=self.total_due,
-            started=self.started,
+            self.read_timeout,
+            self.write_timeout,
+            self.total_due,
+            self.started,
         )
         again.switches, again.expects, again.queued = self.switches, self.expects, self.queued
         again.is_last = self.is_last

@@ -85,6 +85,7 @@ class ResponseHead:
     """The head of a response: read once, looked at for the fields that matter, never changed."""
 
     __slots__ = (
+        "body_length",
         "content_encoding",
         "content_length",
         "fields",
@@ -107,6 +108,7 @@ class ResponseHead:
         # What the framing of the message and the fate of its connection hang on;
         # http1.response fills them in.
         self.content_length: int | None = None
+        self.body_length: int | None = None  # where the length alone says how the body ends
         self.transfer_encoding: bytes | None = None
         self.content_encoding: tuple[str, ...] = ()  # as the field lines have it
         self.persistent = False  # neither side said close (RFC 9112, section 9.3)

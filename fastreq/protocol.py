@@ -20,6 +20,7 @@ from fastreq.errors import (
 from fastreq.exchange import Exchange
 from fastreq.http1.body import StreamedBody
 from fastreq.http1.request import PIECE, OutgoingBody
+from fastreq.messages import ResponseHead
 from fastreq.tls import explain, take_rest
 
 RECEIVE_SIZE = 256 * 1024
@@ -164,7 +165,10 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         exchange.connection = self
         exchange.remote_address = self.remote_address
         exchange.sent_at = self._silent_since = now = monotonic()
-        self.due = due = min(now + exchange.read_timeout, exchange.total_due)
+        due = now + exchange.read_timeout
+        if due > exchange.total_due:  # min() would be a call
+            due = exchange.total_due
+        self.due = due
         if due < self._deadlines.next:
             self._deadlines.moved_up(due)
 
@@ -342,8 +346,19 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._deadlines.moved_up(self.due)
 
     def _kept_seconds(self, exchange: Exchange) -> float:
-        """How long to stay idle: the server closes at its hint, so be gone before (TRUST, 5)."""
-        hint = exchange.head.keep_alive_seconds if exchange.head is not None else None
+        """How long to stay idle; 0.0: close, for one of both said so, or is not done.
+
+        The server closes at its hint, so be gone before (TRUST, 5).
+        """
+        if (
+            not exchange.sent
+            or exchange.is_last
+            or self.is_closed
+            or not exchange.persistent
+            or self.transport.get_write_buffer_size()
+        ):
+            return 0.0
+        hint = cast(ResponseHead, exchange.head).keep_alive_seconds
         return self.keepalive_expiry if hint is None else min(self.keepalive_expiry, hint - 2)
 
     def _fail(self, exchange: Exchange, error: FastreqError) -> None:
@@ -405,8 +420,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             if exchange.switches and exchange.switched:
                 self._hand_over(exchange, bytes(view[used:]))
             else:
-                clean = used == len(view) and self._is_clean(exchange)
-                self._end(exchange, self._kept_seconds(exchange) if clean else 0.0)
+                self._end(exchange, self._kept_seconds(exchange) if used == len(view) else 0.0)
             self._wake()
         else:
             self._go_on(exchange)
@@ -420,16 +434,6 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._owner.give_back(self, False)
         self._deadlines.forget(self)
         self._lost.set_result(None)
-
-    def _is_clean(self, exchange: Exchange) -> bool:
-        """Whether request and response are over, and more of both may follow."""
-        return (
-            exchange.sent
-            and exchange.persistent
-            and not exchange.is_last
-            and not self.is_closed
-            and not self.transport.get_write_buffer_size()
-        )
 
     def _go_on(self, exchange: Exchange) -> None:
         """There is more to come: choose where it goes, and when."""

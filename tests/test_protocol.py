@@ -114,14 +114,7 @@ async def connected(*, deadlines=None, buffer=None) -> AsyncIterator[Line]:
 
 
 def exchange(body=None, method="GET", read=NEVER, write=NEVER, total_due=NEVER):
-    return Exchange(
-        method,
-        body or WholeBody(None),
-        read_timeout=read,
-        write_timeout=write,
-        total_due=total_due,
-        started=0.0,
-    )
+    return Exchange(method, body or WholeBody(None), read, write, total_due, 0.0)
 
 
 def put(body):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import deque
+from typing import cast
 
 from fastreq.content.reading import too_large
 from fastreq.errors import BodyTooLarge
@@ -28,23 +29,35 @@ class _Place(io.BytesIO):
             super().close()
 
 
+class _Segment:
+    """A part of a body that is received straight into the `bytes` that are handed out: a BytesIO
+    gives its buffer as `bytes` without a copy (benchmark: 10 MiB)."""
+
+    __slots__ = ("_place", "filled", "view")
+
+    def __init__(self, size: int) -> None:
+        self._place = _Place(bytes(size))
+        self.view = self._place.getbuffer()
+        self.filled = 0
+
+    def value(self) -> bytes:
+        """What was received, once it is full."""
+        self.view = memoryview(b"")  # or the BytesIO would have to copy
+        return self._place.getvalue()
+
+
 class WholeBody:
-    """A body that is wanted whole, as one `bytes`.
+    """A body that is wanted whole, as one `bytes`; a long one of known length is received in
+    place."""
 
-    A long one of known length is received straight into what `value()` gives: a BytesIO hands
-    out its buffer as `bytes` without a copy (benchmark: 10 MiB).
-    """
-
-    __slots__ = ("_announced", "_filled", "_limit", "_pieces", "_segment", "_view", "size")
+    __slots__ = ("_announced", "_limit", "_pieces", "_segment", "size")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self.size = 0  # bytes that have come
         self._announced = 0  # bytes that will have come in the end, where that is known
         self._pieces: list[bytes] = []
-        self._segment: io.BytesIO | None = None  # what follows the pieces
-        self._view: memoryview = memoryview(b"")  # on the segment
-        self._filled = 0  # bytes of the segment
+        self._segment: _Segment | None = None  # what follows the pieces
 
     def expect(self, length: int) -> None:
         """The head announces so many bytes.
@@ -58,7 +71,7 @@ class WholeBody:
         if length > DIRECT:
             self._open_segment()
 
-    def write(self, piece: memoryview) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """Take a piece.
 
         Raises:
@@ -71,43 +84,39 @@ class WholeBody:
             self._pieces.append(bytes(piece))
             return
         while piece:
-            part = piece[: len(self._view) - self._filled]
-            self._view[self._filled : self._filled + len(part)] = part
+            segment = self._segment
+            part = piece[: len(segment.view) - segment.filled]
+            segment.view[segment.filled : segment.filled + len(part)] = part
             piece = piece[len(part) :]
             self.filled(len(part))
 
     def window(self) -> memoryview | None:
         """Where the next bytes of the body may be received; then `filled()` says how many."""
-        in_place = self._announced - self.size - DIRECT
-        if self._segment is None or in_place < SMALLEST:
+        segment, in_place = self._segment, self._announced - self.size - DIRECT
+        if segment is None or in_place < SMALLEST:
             return None
-        return self._view[self._filled : self._filled + in_place]
+        return segment.view[segment.filled : segment.filled + in_place]
 
     def filled(self, count: int) -> None:
         """So many bytes have been put where they belong."""
         self.size += count
-        self._filled += count
-        if self._filled == len(self._view):
-            self._close_segment()
-
-    def _open_segment(self) -> None:
-        self._segment = _Place(bytes(min(self._announced - self.size, SEGMENT)))
-        self._view = self._segment.getbuffer()
-        self._filled = 0
-
-    def _close_segment(self) -> None:
-        if self._segment is not None:
-            self._view = memoryview(b"")  # or the BytesIO would have to copy
-            self._pieces.append(self._segment.getvalue())
+        segment = cast(_Segment, self._segment)
+        segment.filled += count
+        if segment.filled == len(segment.view):
+            self._pieces.append(segment.value())
             self._segment = None
             if self.size < self._announced:
                 self._open_segment()
 
+    def _open_segment(self) -> None:
+        self._segment = _Segment(min(self._announced - self.size, SEGMENT))
+
     def give_up(self) -> None:
         """The rest will not come: let go of the place that was set aside, or a BytesIO that the
         garbage collector finds complains of the view on it."""
-        self._view.release()
-        self._view, self._segment = memoryview(b""), None
+        if self._segment is not None:
+            self._segment.view.release()
+            self._segment = None
         self._pieces.clear()
 
     def value(self) -> bytes:
@@ -128,7 +137,7 @@ class StreamedBody:
     def expect(self, length: int) -> None:
         """A stream is as long as it is."""
 
-    def write(self, piece: memoryview) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """Take a piece."""
         self.pieces.append(bytes(piece))
         self.size += len(piece)

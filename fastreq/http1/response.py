@@ -31,6 +31,7 @@ _HEAD = re.compile(
 _FIELD = re.compile(rb"%b+:%b*" % (_TOKEN, _TEXT))
 _BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r[^\n]")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
+_SPECIAL_METHODS = frozenset({"HEAD", "CONNECT"})  # whose responses end in ways of their own
 _KEEP_ALIVE_SECONDS = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})")
 
 
@@ -72,6 +73,8 @@ class ResponseReader:
         used = 0
         framing = self._framing
         if framing is None:
+            if self._held is None and (used := self._receive_at_once(view)):
+                return used
             used = self._receive_head(view)
             framing = self._framing
             if framing is None:
@@ -132,6 +135,26 @@ class ResponseReader:
     def trailers(self) -> bytes:
         """The trailer fields, each with its CRLF."""
         return self._framing.trailers if isinstance(self._framing, ChunkedReader) else b""
+
+    def _receive_at_once(self, view: memoryview) -> int:
+        """Read the usual response in one step: all of it has come, and nothing behind it.
+
+        0: it is not so, and nothing was done (benchmark: small, plain).
+        """
+        size = len(view)
+        start = bytes(view if size <= USUAL_HEAD else view[:USUAL_HEAD])
+        end = start.find(b"\r\n\r\n") + 4
+        if end < 4 or end + self._head_size > MAX_HEAD:
+            return 0
+        head = usual_head(start[: end - 2])
+        if head.body_length != size - end or self.method in _SPECIAL_METHODS:
+            return 0
+        if size > end:
+            self.body.write(start[end:] if size <= USUAL_HEAD else view[end:])
+        self._head_size += end
+        self.head = head
+        self.ended = True
+        return size
 
     def _receive_head(self, view: memoryview) -> int:
         """Read up to the end of the final head, passing over 1xx responses (RFC 9110, 15.2)."""
@@ -218,6 +241,8 @@ def parse_head(block: bytes) -> ResponseHead:
     if match := _KEEP_ALIVE_SECONDS.search(b",".join(head.values(b"keep-alive"))):
         head.keep_alive_seconds = int(match[1])
     head.content_encoding = tuple(v.decode("latin-1") for v in head.values(b"content-encoding"))
+    if head.transfer_encoding is None and head.status >= 200 and head.status not in (204, 304):
+        head.body_length = head.content_length
     return head
 
 
