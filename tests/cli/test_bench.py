@@ -231,8 +231,9 @@ async def test_no_coordinated_omission():
 
     tally = await carried(Load(1, 20, None, 1000), ask)
 
-    # The n-th was due n ms after the first, and the first took 50.
-    assert tally.latencies.total >= sum(0.05 - n / 1000 for n in range(20)) - 0.002
+    # The n-th was due n ms after the first, which took 50: 0.81 s in all, and 0.05 if only the
+    # slow one counted. The timers of a loop may be early by one of their steps.
+    assert tally.latencies.total > 0.75
     assert 20 == tally.done
 
 
@@ -324,7 +325,7 @@ def test_terminal(start, server):
     assert b" done, 0 failed, " in shown
     assert b"p99 " in shown
     assert shown.endswith(b"\r\x1b[K")
-    assert b"175 requests" in out
+    assert b" requests in 0." in out
 
 
 # ---- charts
