@@ -1,15 +1,25 @@
-"""`cli` runs the command line in a process of its own, as a shell does."""
+"""`cli` runs the command line: within this process, or, as `start`, in one of its own.
+
+A process takes half a second to start, so it is for what needs one: signals, terminals, workers,
+streams that are closed, an environment or a folder of its own.
+"""
 
 import asyncio
+import io
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 
+from fastreq.cli import main
 from fastreq.testing import Server
 
 SECONDS = 60  # for one process
@@ -30,12 +40,17 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def start(request: pytest.FixtureRequest) -> Callable[..., subprocess.Popen[bytes]]:
-    """Start `fastreq ...`, on the loop of the test if it has one; stdout and stderr are pipes."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+def loop_of_the_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line has the loop of the test, if that has one."""
     callspec = getattr(request.node, "callspec", None)
     if callspec and "asyncio" in callspec.id.split("-"):
-        environment["FASTREQ_LOOP"] = "asyncio"
+        monkeypatch.setenv("FASTREQ_LOOP", "asyncio")
+
+
+@pytest.fixture
+def start(loop_of_the_test: None) -> Callable[..., subprocess.Popen[bytes]]:
+    """Start `fastreq ...`; stdout and stderr are pipes."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
     def start(
         *arguments: object, before: Sequence[str] = (), **options: Any
@@ -53,9 +68,11 @@ def start(request: pytest.FixtureRequest) -> Callable[..., subprocess.Popen[byte
 
 @pytest.fixture
 def cli(start: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., Ended]:
-    """Run `fastreq ...` to its end, with `given` on stdin."""
+    """Run `fastreq ...` to its end, with `given` on stdin; by `start`, if that gets options."""
 
     def run(*arguments: object, given: bytes = b"", **options: Any) -> Ended:
+        if not options and "--workers" not in arguments:
+            return here([*map(str, arguments)], given)
         with start(*arguments, **options) as process:
             try:
                 out, errors = process.communicate(given, SECONDS)
@@ -65,6 +82,29 @@ def cli(start: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., Ended]:
         return Ended(process.returncode, out, (errors or b"").decode())
 
     return run
+
+
+def here(arguments: list[str], given: bytes) -> Ended:
+    """Run a command line within this process, with streams of its own."""
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        out, errors = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        patch.setattr(sys, "argv", ["fastreq", *arguments])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        for name, file in {"stdout": out, "stderr": errors}.items():
+            text = open(file.fileno(), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            patch.setattr(sys, name, stack.enter_context(text))
+        if threading.current_thread() is not threading.main_thread():
+            patch.setattr(signal, "signal", lambda *_: None)  # which is the main thread's alone
+        code = main()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        return Ended(code, read_all(out), read_all(errors).decode())
+
+
+def read_all(file: Any) -> bytes:
+    file.seek(0)
+    return bytes(file.read())
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_interrupt(start, when):
             wait_for_child(process.pid)
         else:
             assert process.stdout.readline().startswith(b"fastreq ")
-            time.sleep(0.5)
+            time.sleep(0.2)
         os.killpg(process.pid, signal.SIGINT)
 
         assert 130 == process.wait(10)
@@ -122,7 +122,7 @@ def test_terminal(start):
     main, terminal = pty.openpty()
     environment = {"NO_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "80"}
     streams = {"stdout": terminal, "stderr": terminal}
-    process = start("demo", "-n", 9000, "--large", "64M", env=environment, **streams)
+    process = start("demo", "-n", 3000, "--large", "16M", env=environment, **streams)
     process.stdin.close()
     os.close(terminal)
     shown = b""
@@ -133,7 +133,7 @@ def test_terminal(start):
 
     assert re.search(rb"\d+ of \d+, \d+/s", shown)
     assert b"\r\x1b[K" in shown
-    assert b"all 9000 answers were right" in shown
+    assert b"all 3000 answers were right" in shown
     for colour in (b"32m", b"36m", b"31m"):
         assert colour not in shown
 

@@ -4,11 +4,13 @@ import gzip
 import json
 import os
 import pty
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from servers.counting import counting
@@ -208,12 +210,13 @@ def test_bodies_in_warc(cli, server, tmp_path, out):
     from warcio.archiveiterator import ArchiveIterator
 
     path = listed(tmp_path / "urls", [f"{server.url}/item/{n}" for n in range(30)])
-    assert 0 == cli("fetch", "-i", path, "-o", out, "--bodies", "warc").code
+    run = partial(cli, env={})  # in a process of its own, for warcio leaves files open
+    assert 0 == run("fetch", "-i", path, "-o", out, "--bodies", "warc").code
     lines = out.read_bytes().splitlines(keepends=True)
     out.write_bytes(b"".join(lines[:20]) + lines[20][:30])
     warc = out.with_name("out.jsonl.warc.gz")
     warc.write_bytes(warc.read_bytes()[:-7])
-    assert 0 == cli("fetch", "-i", path, "-o", out, "--bodies", "warc", "--resume").code
+    assert 0 == run("fetch", "-i", path, "-o", out, "--bodies", "warc", "--resume").code
     with warc.open("rb") as file:
         found = {
             record.rec_headers["WARC-Target-URI"]: len(record.content_stream().read())
@@ -255,15 +258,15 @@ async def test_robots(cli_async, tmp_path, out):
 def test_killed_and_resumed(start, cli, tmp_path, out, workers):
     """Three times: every line has one row, and no host more connections than it may have."""
     with counting() as server:
-        urls = [f"http://127.0.1.{n % 64}:{server.port}/{n % 2500}" for n in range(5000)]
+        urls = [f"http://127.0.1.{n % 64}:{server.port}/{n % 1500}" for n in range(3000)]
         path = listed(tmp_path / "urls", urls)
         more = ["--workers", workers] if workers else []
         command = ["fetch", "-i", path, "-o", out, "--per-host", 3, "--resume", *more]
         for turn in range(3):
-            size = 150_000 * (turn + 1)
+            size = 90_000 * (turn + 1)
             with start(*command, start_new_session=True) as process:
                 if workers:
-                    wait_for_parts(out.with_name("out.jsonl.parts"), 4 * (turn + 1))
+                    wait_for_parts(out.with_name("out.jsonl.parts"), 3 * (turn + 1))
                 else:
                     wait_for_size(out, size)
                 os.killpg(process.pid, signal.SIGKILL)
@@ -274,7 +277,7 @@ def test_killed_and_resumed(start, cli, tmp_path, out, workers):
     assert ["out.jsonl", "urls"] == sorted(os.listdir(tmp_path))
     assert 64 == len(most)
     assert max(most.values()) <= 3
-    assert sum(asked.values()) < 5000 * 1.6
+    assert sum(asked.values()) < 3000 * 1.6
 
 
 def wait_for_parts(folder, count):
@@ -300,11 +303,15 @@ def test_a_torn_line(cli, server, tmp_path, out):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_interrupted(start, cli, server, tmp_path, out, workers):
     """Ctrl-C ends it cleanly, and it is said how to go on."""
-    urls = [f"{server.url}/delay/0.05?{n}" for n in range(400)]
+    urls = [f"{server.url}/delay/0.05?{n}" for n in range(200)]
     path = listed(tmp_path / "urls of mine", urls)
     more = ["--workers", workers] if workers else []
     with start("fetch", "-i", path, "-o", out, *more, start_new_session=True) as process:
-        time.sleep(2)
+        if workers:  # which start now; what a moment later would be like is chance
+            wait_for_size(out.with_name("out.jsonl.parts"), 0)
+            time.sleep(random.random() / 2)
+        else:
+            wait_for_size(out, 1)
         os.killpg(process.pid, signal.SIGINT)
         said, errors = process.communicate(timeout=20)
     assert (130, b"") == (process.returncode, said)
@@ -313,7 +320,7 @@ def test_interrupted(start, cli, server, tmp_path, out, workers):
     assert last.startswith("to go on: fastreq fetch -i '")
     assert last.endswith(" --resume")
     if not workers:
-        assert 0 < len(rows_of(out)) < 400
+        assert 0 < len(rows_of(out)) < 200
 
     assert 0 == cli("fetch", "-i", path, "-o", out, *more, "--resume", "--per-host", 50).code
     assert_each_once(urls, rows_of(out))
@@ -321,12 +328,9 @@ def test_interrupted(start, cli, server, tmp_path, out, workers):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 def test_two_at_once_are_refused(start, cli, server, tmp_path, out):
-    path = listed(tmp_path / "urls", [f"{server.url}/delay/3"])
+    path = listed(tmp_path / "urls", [f"{server.url}/hello", f"{server.url}/delay/30"])
     with start("fetch", "-i", path, "-o", out) as process:
-        deadline = time.monotonic() + 10
-        while not out.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.2)
+        wait_for_size(out, 1)
         done = cli("fetch", "-i", path, "-o", out, "--resume")
         process.terminate()
     assert 23 == done.code
@@ -353,8 +357,8 @@ def test_a_bar_on_a_terminal(start, server, tmp_path, out):
 
 
 def test_memory_is_flat(start, server, tmp_path, out):
-    """What is read and written does not pile up: 40,000 bad lines, and the peak of the process."""
-    path = listed(tmp_path / "urls", (f"no url {n}" for n in range(40_000)))
+    """What is read and written does not pile up: 20,000 bad lines, and the peak of the process."""
+    path = listed(tmp_path / "urls", (f"no url {n}" for n in range(20_000)))
     script = (
         "import sys; from fastreq.cli import main; code = main(sys.argv[1:]); "
         "peak = [line.split()[1] for line in open('/proc/self/status') if line[:5] == 'VmHWM']; "
@@ -368,5 +372,5 @@ def test_memory_is_flat(start, server, tmp_path, out):
     )
     code, kilobytes = map(int, done.stdout.split())
     assert 1 == code
-    assert 40_000 == len(rows_of(out))
+    assert 20_000 == len(rows_of(out))
     assert kilobytes < 100_000
