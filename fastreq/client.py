@@ -20,7 +20,7 @@ from fastreq.building import (
 from fastreq.bulk.crew import Crew, Results
 from fastreq.bulk.download import Download, as_callback
 from fastreq.bulk.progress import Meter, Progress
-from fastreq.call import Call, Exchanging, Policies, Transport
+from fastreq.call import Exchanging, Policies, Transport, start
 from fastreq.content.decode import accept_encoding
 from fastreq.content.events import ServerSentEvent
 from fastreq.engine import Engine
@@ -239,7 +239,7 @@ class Client:
         stands_in = self._policies.transport is not None
         engine = self._running_engine() if not stands_in or self.is_closed else None
         options = request.options or self._builder.defaults
-        return Call(self._policies, engine, options, streams).run(request)
+        return start(self._policies, engine, request, options, streams)
 
     def build_request(self, method: str, url: URLTypes, **options: Any) -> Request:
         """Make a request as `request()` would, to be changed, and sent by `send()`.
