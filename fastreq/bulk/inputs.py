@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
+from fastreq.bulk.sitemaps import places
+
 FORMATS: Final = ("txt", "jsonl", "csv", "sitemap")
 
 MAX_SHOWN: Final = 2000  # characters of a line that stands for the URL it does not have
@@ -33,6 +35,7 @@ class Item(NamedTuple):
     headers: Any = None
     body: str | None = None
     error: str = ""  # what is wrong with the line
+    is_sitemap: bool = False  # to be followed, rather than fetched
 
     @property
     def is_plain(self) -> bool:
@@ -124,22 +127,8 @@ class Input:
                 yield Item(number, (row[self._column] or "").strip())
 
     def _places(self) -> Iterator[Item]:
-        from xml.etree.ElementTree import ParseError, iterparse
-
-        index = 0
-        try:
-            root = None
-            for event, element in iterparse(self._file, ("start", "end")):
-                root = element if root is None else root
-                if root.tag.rpartition("}")[2] == "sitemapindex":
-                    raise ValueError("that is an index of sitemaps; fetch those it names first")
-                if event == "end" and element.tag.rpartition("}")[2] == "url":
-                    place = element.findtext("{*}loc") or element.findtext("loc") or ""
-                    yield Item(index, place.strip())
-                    index += 1
-                    root.clear()
-        except ParseError as exc:
-            raise ValueError(f"that is no sitemap: {exc}") from exc
+        for number, place in enumerate(places(self._file)):
+            yield Item(number, place.url, is_sitemap=place.is_sitemap)
 
 
 def _item_of_json(index: int, line: str) -> Item:

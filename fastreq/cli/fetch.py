@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
+from itertools import count
 from typing import Any
 
 import fastreq
@@ -22,12 +24,13 @@ from fastreq.bulk.output import Done, Output
 from fastreq.bulk.progress import Progress
 from fastreq.bulk.robots import Robots
 from fastreq.bulk.rows import row_of
+from fastreq.bulk.sitemaps import Sitemaps
 from fastreq.cli import arguments, exits, watch
 from fastreq.cli.watch import Watch
 
 _EXAMPLES = """\
 input:  a URL per line; or JSON per line with "url", "method", "headers" (an object), "body";
-        or CSV; or sitemap.xml; each may end in .gz
+        or CSV; or sitemap.xml, whose index is followed; each may end in .gz
 output: a line of JSON for each, in the order in which they finish: index, url, final_url, status,
         ok, error, attempts, elapsed, timings, bytes, sha256, ts
 
@@ -135,10 +138,11 @@ async def _fetch(given: Input, output: Output, options: argparse.Namespace) -> i
 
     async with Client(**_client_options(options)) as client:
         robots = Robots(client.get) if options.robots else None
+        send = _sender(client, robots)
         crew = Crew(
-            _without(given, output.done),
+            _left(given, _follower(client, send, options), output.done),
             lambda item: _request(client, item),
-            _sender(client, robots),
+            send,
             options.concurrency,
             False,
         )
@@ -156,11 +160,40 @@ async def _fetch(given: Input, output: Output, options: argparse.Namespace) -> i
     return exits.WRONG if failed else exits.OK
 
 
-def _without(given: Input, done: Done) -> Iterator[Item]:
-    """The items that have no row yet."""
+Follow = Callable[[str], Coroutine[Any, Any, list[Item]]]
+"""Gives the items of a sitemap."""
+
+
+async def _left(given: Input, follow: Follow, done: Done) -> AsyncIterator[Item]:
+    """The items that have no row yet, those of the sitemaps of an index among them."""
+    numbers = count()
     for item in given:
-        if not done.has(item.number, item.url):
-            yield item
+        for found in await follow(item.url) if item.is_sitemap else (item,):
+            number = next(numbers)
+            if not done.has(number, found.url):
+                yield found._replace(number=number)
+
+
+def _follower(
+    client: Client, send: Callable[[Request], Awaitable[Response]], options: argparse.Namespace
+) -> Follow:
+    """What follows sitemaps; what they named is kept beside the output, to go on with."""
+    folder = f"{options.output}.sitemaps" if options.output != "-" else None
+    if folder is not None and not options.resume:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    async def get(url: str) -> bytes:
+        return (await send(client.build_request("GET", url))).raise_for_status().body
+
+    sitemaps = Sitemaps(get, folder)
+
+    async def follow(url: str) -> list[Item]:
+        found = await sitemaps.follow(url)
+        return [
+            Item(0, place.url, error=place.error, is_sitemap=bool(place.error)) for place in found
+        ]
+
+    return follow
 
 
 def _request(client: Client, item: Item) -> Request:
@@ -216,7 +249,8 @@ def _spread(given: Input, options: argparse.Namespace) -> int:
         if not options.resume or os.path.exists(parts):
             return _refuse(f"{out} exists; remove it")
         with closing(Output(out, True)) as output:
-            if any(_without(given, output.done)):
+            done = output.done
+            if not all(done.has(item.number, _shown(item)) for item in _all(given, options)):
                 return _refuse(f"{out} was begun by one process; leave out --workers, --scheduler")
             return exits.OK if output.done.rows == output.done.ok else exits.WRONG
     if os.path.exists(parts) and not options.resume:
@@ -233,7 +267,7 @@ def _spread(given: Input, options: argparse.Namespace) -> int:
 
     client = Client(**_client_options(options))
     report = fastreq.fan_out(
-        (_portable(client, item) for item in given),
+        (_portable(client, item) for item in _all(given, options)),
         parts,
         executor=options.scheduler or options.workers,
         concurrency=options.concurrency,
@@ -253,10 +287,32 @@ def _spread(given: Input, options: argparse.Namespace) -> int:
     return exits.WRONG if report.failed else exits.OK
 
 
+def _all(given: Input, options: argparse.Namespace) -> Iterator[Item]:
+    """The items, those of the sitemaps of an index among them."""
+    numbers = count()
+    client = Client(**_client_options(options))
+    with asyncio.Runner(loop_factory=fastreq.new_event_loop) as runner:
+        follow = _follower(client, client.send, options)
+        try:
+            for item in given:
+                found: Iterable[Item] = (item,)
+                if item.is_sitemap:
+                    found = runner.run(follow(item.url))
+                for one in found:
+                    yield one._replace(number=next(numbers))
+        finally:
+            runner.run(client.aclose())
+
+
+def _shown(item: Item) -> str:
+    """The URL of its row: a sitemap that could not be followed is not to be fetched as a page."""
+    return f"{item.error}: {item.url}" if item.is_sitemap else item.url
+
+
 def _portable(client: Client, item: Item) -> str | Request:
     """What a worker makes a row of; of a bad line, one that says that it is no URL."""
     if item.error or item.is_plain:
-        return item.url
+        return _shown(item)
     try:
         return _request(client, item)
     except FastreqError:
