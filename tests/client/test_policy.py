@@ -121,10 +121,10 @@ async def test_the_wait_is_not_counted_in_the_total():
     async def handler(conn):
         while True:
             await conn.read_request()
-            await asyncio.sleep(2 if slow.is_set() else 0)
+            await asyncio.sleep(1 if slow.is_set() else 0)
             await conn.send(reply())
 
-    async with scripted(handler) as server, Client(policy=Policy(rate=2), timeout=0.5) as client:
+    async with scripted(handler) as server, Client(policy=Policy(rate=4), timeout=0.25) as client:
         await get_many(client, server.url("/"), 3)
         slow.set()
         with pytest.raises(fastreq.TotalTimeout):

@@ -265,7 +265,7 @@ def test_echo_too_large(server: Server) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_upload(server: Server, tls: bool) -> None:
-    body = pattern(0, 20_000_000)
+    body = pattern(0, 5_000_000)
     with Client(server, tls=tls) as client:
         said = json.loads(client.ask("PUT", "/upload", body=body).read())
 
@@ -291,7 +291,7 @@ def test_head_is_as_of_get(server: Server, path: str) -> None:
 def test_keep_alive(server: Server, tls: bool) -> None:
     """One connection serves many requests."""
     with Client(server, tls=tls) as client:
-        for n in range(2000):
+        for n in range(300):
             assert item(n) == client.ask("GET", f"/item/{n}").read()
 
 
@@ -379,7 +379,7 @@ def test_large_body_is_made_as_it_is_read(server: Server, route: str, tls: bool)
         for offset in range(0, 2**20, 2**16):
             part = response.read(2**16)
             assert route == "gzip" or pattern(offset, 2**16) == part
-        time.sleep(0.3)
+        time.sleep(0.1)
 
         assert resident(server) - before < 8 * 2**20
         with Client(server) as other:
