@@ -94,12 +94,13 @@ class Storm:
             self.wrong.append(f"{method} {asked}: {show(result)[:200]}")
 
 
-async def fault_storm(storm: Storm, certs, tls: bool, count: int) -> None:
+async def fault_storm(storm: Storm, certs, tls: bool, count: int, **options: object) -> None:
+    """All of it; `options` are the client's."""
     limits = Limits(max_per_host=50)
     timeout = Timeout(read=1)
     async with (
         scripted(storm.serve, tls=certs.good if tls else None) as server,
-        Client(verify=certs.ca_file, limits=limits, timeout=timeout) as client,
+        Client(verify=certs.ca_file, limits=limits, timeout=timeout, **options) as client,
     ):
         base = server.url("")
         numbers = iter(range(count))
