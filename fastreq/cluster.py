@@ -15,10 +15,16 @@ import os
 import signal
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
@@ -26,12 +32,15 @@ from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from fastreq.building import URLTypes, check_options
+from fastreq.bulk.bodies import Bodies, bodies_of_part, check_kind
+from fastreq.bulk.crew import Crew, Results
 from fastreq.bulk.progress import Meter, Progress
+from fastreq.bulk.robots import Robots, check_parser
 from fastreq.bulk.rows import row_of
 from fastreq.client import Client
 from fastreq.errors import FastreqError
 from fastreq.loop import run
-from fastreq.messages import Request
+from fastreq.messages import Request, Response
 from fastreq.oneshot import OF_CLIENT
 from fastreq.options import Limits, check_count
 from fastreq.url import URL
@@ -120,6 +129,9 @@ def fan_out(
     max_per_host: int | None = None,
     resume: bool = True,
     progress: bool | Callable[[Progress], None] = False,
+    robots: bool = False,
+    bodies: str = "none",
+    bodies_folder: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> FanOutReport:
     """Send requests from many processes or machines, and write a row for each into part files.
@@ -136,12 +148,21 @@ def fan_out(
         max_per_host: connections to one host, from all workers together.
         resume: leave out the parts that an earlier run of the same job has done.
         progress: True: a line on stderr now and then; or a function, called for each part.
+        robots: keep to robots.txt, which each part asks for once per origin; what it does not
+            allow is a row with an error.
+        bodies: what is kept of them: "none"; "inline", in the rows; "dir", a file for each;
+            "warc", a file for each part.
+        bodies_folder: for these files; None: `bodies` in `out`.
         options: as of `Client()` and `Client.request()`; they must be picklable.
 
     Raises:
         ValueError: `out` belongs to another job, or a number cannot be.
         FileExistsError: `out` has parts, and `resume` is False.
+        ImportError: `robots` or `bodies` need the extra `crawl`.
     """
+    check_kind(bodies)
+    if robots:
+        check_parser()
     for name, value in {"shards": shards, "part": part, "concurrency": concurrency}.items():
         check_count(name, value, optional=False)
     of_client, of_request = _split(options, max_per_host)
@@ -149,17 +170,21 @@ def fan_out(
     _prepare(folder, {"shards": shards, "part": part}, resume)
     report = FanOutReport(folder)
     meter = Meter(progress, None) if progress else None
+    kept = str(folder / "bodies" if bodies_folder is None else bodies_folder)
+    beyond = (Beyond(robots, bodies, kept),) if robots or bodies != "none" else ()
 
     def work(chosen: Pool, todo: Part) -> Future[PartReport]:
         path = str(folder / todo.name)
-        return chosen.submit(run_part, todo.items, path, concurrency, of_client, of_request)
+        return chosen.submit(
+            run_part, todo.items, path, concurrency, of_client, of_request, *beyond
+        )
 
     with _executor(executor) as pool:
         for done in _in_flight(_parts(requests, shards, part), pool, work, folder):
             report.add(done)
             if meter is not None:
                 meter.add(done.rows, done.rows - done.ok, done.bytes)
-    for left in folder.glob("*.tmp"):  # by workers that were killed
+    for left in (*folder.glob("*.tmp"), *Path(kept).rglob("*.tmp")):  # by workers that were killed
         left.unlink(missing_ok=True)
     if meter is not None:
         meter.count(None)
@@ -170,41 +195,94 @@ def fan_out(
 # ---- on a worker
 
 
+class Beyond(NamedTuple):
+    """What a worker does beyond rows."""
+
+    robots: bool = False
+    bodies: str = "none"
+    folder: str = ""  # for bodies
+
+
+NOTHING_BEYOND = Beyond()
+
+
 def run_part(
     items: list[tuple[int, str | Request]],
     path: str,
     concurrency: int,
     of_client: dict[str, Any],
     of_request: dict[str, Any],
+    beyond: Beyond = NOTHING_BEYOND,
 ) -> PartReport:
     """Do a part, on whichever machine this is: one loop, one client, one file."""
     if os.path.exists(path):
         return _count(path)
     # A scheduler may take a worker for dead that is only slow, and have another do its part.
     temporary = f"{path}.{token_hex(4)}.tmp"
-    report = run(_write(items, temporary, concurrency, of_client, of_request))
+    name = os.path.basename(path).removesuffix(".jsonl")
+    kept = bodies_of_part(beyond.bodies, beyond.folder, name)
+    asked = partial(_results, items, concurrency, of_client, of_request, beyond.robots)
+    report = run(_write(items, temporary, asked, kept))
     os.replace(temporary, path)
     return report
+
+
+@asynccontextmanager
+async def _results(
+    items: list[tuple[int, str | Request]],
+    concurrency: int,
+    of_client: dict[str, Any],
+    of_request: dict[str, Any],
+    keeps_to_robots: bool,
+) -> AsyncIterator[Results]:
+    given = (item for _, item in items)
+    async with Client(**of_client) as client:
+        if not keeps_to_robots:
+            async with client.map(given, concurrency=concurrency, **of_request) as results:
+                yield results
+            return
+        robots = Robots(client.get)
+
+        def build(item: str | Request) -> Request:
+            return (
+                item
+                if isinstance(item, Request)
+                else client.build_request("GET", item, **of_request)
+            )
+
+        async def send(request: Request) -> Response:
+            await robots.check(request)
+            return await client.send(request)
+
+        try:
+            async with Results(Crew(given, build, send, concurrency, False), None) as results:
+                yield results
+        finally:
+            await robots.close()
 
 
 async def _write(
     items: list[tuple[int, str | Request]],
     path: str,
-    concurrency: int,
-    of_client: dict[str, Any],
-    of_request: dict[str, Any],
+    asked: Callable[[], AbstractAsyncContextManager[Results]],
+    kept: Bodies,
 ) -> PartReport:
     rows = ok = size = 0
-    async with Client(**of_client) as client:
+    try:
         with open(path, "w", encoding="utf-8") as file:  # noqa: ASYNC230 (rows are small)
-            asked = (item for _, item in items)
-            async with client.map(asked, concurrency=concurrency, **of_request) as results:
+            async with asked() as results:
                 async for result in results:
                     row = row_of(result, index=items[result.index][0])
+                    if result.response is not None:
+                        kept.keep(row, result.response)
                     file.write(json.dumps(row) + "\n")
                     rows, ok, size = rows + 1, ok + result.ok, size + row["bytes"]
+            kept.close()  # first, for the rows speak of it
             file.flush()
             os.fsync(file.fileno())
+    except BaseException:
+        kept.drop()
+        raise
     return PartReport(rows, ok, size, False)
 
 

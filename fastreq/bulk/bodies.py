@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
+from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
+from secrets import token_hex
 from typing import Any, Final
 
 from fastreq.messages import Response
@@ -24,6 +26,9 @@ class Bodies:
 
     def close(self) -> None:
         """Write what is held back, and close."""
+
+    def drop(self) -> None:
+        """Close in place of `close()`, where the rows are not going to be there."""
 
 
 class InRows(Bodies):
@@ -46,9 +51,12 @@ class InFiles(Bodies):
     def keep(self, row: dict[str, Any], response: Response) -> None:
         folder = os.path.join(self._folder, f"{row['index'] // 1000:06d}")
         os.makedirs(folder, exist_ok=True)
-        row["body_path"] = os.path.join(folder, f"{row['index']:09d}")
-        with open(row["body_path"], "wb") as file:
+        path = row["body_path"] = os.path.join(folder, f"{row['index']:09d}")
+        # Two workers may do the same part: neither sees, or leaves, half of a body.
+        temporary = f"{path}.{os.getpid()}.tmp"
+        with open(temporary, "wb") as file:
             file.write(response.body)
+        os.replace(temporary, path)
 
 
 class InWarc(Bodies):
@@ -59,11 +67,9 @@ class InWarc(Bodies):
     """
 
     def __init__(self, path: str, end: int) -> None:
-        try:
-            self._head = import_module("warcio.statusandheaders").StatusAndHeaders
-            writer = import_module("warcio.warcwriter").WARCWriter
-        except ImportError as exc:
-            raise ImportError("--bodies warc needs pip install 'fastreq-http[crawl]'") from exc
+        check_kind("warc")
+        self._head = import_module("warcio.statusandheaders").StatusAndHeaders
+        writer = import_module("warcio.warcwriter").WARCWriter
         self._file = open(path, "ab")  # noqa: SIM115 (closed by close())
         self._file.truncate(end)  # records that no row speaks of
         self._writer = writer(self._file, gzip=True)
@@ -86,6 +92,57 @@ class InWarc(Bodies):
 
     def close(self) -> None:
         self._file.close()
+
+
+class InWarcOfPart(InWarc):
+    """The same for a part of a job, in a file of its own, which `warc` names.
+
+    Until `close()` the file has another name: it is whole, or it is not there.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._temporary = f"{path}.{token_hex(4)}.tmp"
+        super().__init__(self._temporary, 0)
+
+    def keep(self, row: dict[str, Any], response: Response) -> None:
+        super().keep(row, response)
+        row["warc"] = {"file": self._path, **row["warc"]}
+
+    def close(self) -> None:
+        super().close()
+        os.replace(self._temporary, self._path)
+
+    def drop(self) -> None:
+        super().close()
+        with suppress(FileNotFoundError):
+            os.remove(self._temporary)
+
+
+def check_kind(kind: str) -> None:
+    """See that bodies can be kept so.
+
+    Raises:
+        ValueError: that is none of KINDS.
+        ImportError: it needs what is not installed.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"bodies={kind!r}: expected one of {', '.join(KINDS)}")
+    if kind == "warc":
+        try:
+            import_module("warcio.warcwriter")
+        except ImportError as exc:
+            raise ImportError("bodies in WARC need pip install 'fastreq-http[crawl]'") from exc
+
+
+def bodies_of_part(kind: str, folder: str, name: str) -> Bodies:
+    """What a worker keeps of a part called `name`; files are in `folder`, as all workers' are."""
+    if kind == "dir":
+        return InFiles(folder)
+    if kind == "warc":
+        os.makedirs(folder, exist_ok=True)
+        return InWarcOfPart(os.path.join(folder, f"{name}.warc.gz"))
+    return InRows() if kind == "inline" else Bodies()
 
 
 def bodies_of(kind: str, out: str, warc_end: int) -> Bodies:

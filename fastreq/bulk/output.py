@@ -96,7 +96,8 @@ class Output:
                 row = json.loads(line)
                 self.done.add(row["index"], row["url"], row["ok"])
                 place = row.get("warc") or {"offset": 0, "length": 0}
-                self.warc_end = max(self.warc_end, place["offset"] + place["length"])
+                if "file" not in place:  # else it is one of a worker's
+                    self.warc_end = max(self.warc_end, place["offset"] + place["length"])
             except (ValueError, KeyError, TypeError, AttributeError) as exc:
                 raise ValueError(f"byte {end} of the output begins no row of ours") from exc
             end += len(line)

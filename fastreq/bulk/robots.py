@@ -80,6 +80,15 @@ def _everything(url: str) -> bool:
     return True
 
 
+def check_parser() -> None:
+    """See that robots.txt can be read.
+
+    Raises:
+        ImportError: protego is missing, and Python is older than 3.14.
+    """
+    _parser()
+
+
 def _parser() -> Callable[[str], Callable[[str], bool]]:
     try:
         protego = import_module("protego").Protego

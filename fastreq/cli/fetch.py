@@ -101,11 +101,8 @@ def _contradiction(options: argparse.Namespace) -> str:
         return "--retries is 0 or more"
     if options.output == "-" and (options.resume or options.bodies in ("dir", "warc")):
         return "--resume, --bodies dir and --bodies warc need a file as --output"
-    if options.workers or options.scheduler:
-        if options.output == "-":
-            return "--workers and --scheduler need a file as --output"
-        if options.robots or options.bodies != "none":
-            return "--robots and --bodies are for one process; leave out --workers, --scheduler"
+    if (options.workers or options.scheduler) and options.output == "-":
+        return "--workers and --scheduler need a file as --output"
     return ""
 
 
@@ -272,6 +269,9 @@ def _spread(given: Input, options: argparse.Namespace) -> int:
         executor=options.scheduler or options.workers,
         concurrency=options.concurrency,
         progress=tell,
+        robots=options.robots,
+        bodies=options.bodies,
+        bodies_folder=f"{out}.bodies",
         **_client_options(options),
     )
     temporary = f"{out}.tmp"

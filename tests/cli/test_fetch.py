@@ -163,7 +163,6 @@ def test_requests(cli, server, tmp_path, out):
         ["-i", "/no/such/file", "-o", "x"],
         ["-i", "URLS", "-o", "-", "--resume"],
         ["-i", "URLS", "-o", "-", "--workers", "2"],
-        ["-i", "URLS", "-o", "x", "--workers", "2", "--bodies", "dir"],
         ["-i", "URLS", "-o", "x", "--rate", "0"],
         ["-i", "URLS", "-o", "x", "--retries", "-1"],
         ["-i", "URLS", "-o", "x", "--concurrency", "0"],
