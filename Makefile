@@ -2,7 +2,8 @@
 # expected. `make demo PYTHON=python3.12` chooses the Python.
 #
 #   make demo    thousands of requests against a server of our own, checked
-#   make test    the tests, on every Python on the PATH
+#   make test    the tests: all on the newest Python on the PATH (or on PYTHON), and on the others
+#                what hangs on the interpreter; `make test-all`: all on each of them
 #   make lint    style and types
 #   make bench   fastreq beside other clients, and which goals are met: under 5 minutes
 #   make storm   the storms of tests/storms in full, and their figures (about an hour);
@@ -13,13 +14,21 @@ newest = for python in python3.14 python3.13 python3.12 python3.11; do \
 PYTHON ?= $(or $(shell $(newest)),python3)
 BIN = .venv/bin
 
-.PHONY: demo test lint bench storm clean
+tested = py311 py312 py313 py314
+full = $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+comma = ,
+empty =
+
+.PHONY: demo test test-all lint bench storm clean
 
 demo: .venv/cli.stamp
 	$(BIN)/fastreq demo $(ARGS)
 
 test: .venv/tox.stamp
-	$(BIN)/tox run -m test $(ARGS)
+	$(BIN)/tox run -e $(full)-full,$(subst $(empty) ,$(comma),$(filter-out $(full),$(tested))),bare $(ARGS)
+
+test-all: .venv/tox.stamp
+	$(BIN)/tox run -m all $(ARGS)
 
 lint: .venv/tox.stamp
 	$(BIN)/tox run -m lint
