@@ -242,6 +242,18 @@ class Response:
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.status_message}>"
 
+    def table(self) -> str:
+        """A table for a terminal: status, URL, times, fields without secrets, how it begins."""
+        from fastreq.showing import as_text  # here, for hardly anybody asks
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        from fastreq.showing import as_html
+
+        return as_html(self)
+
     def __getstate__(self) -> dict[str, Any]:
         course = _Past(self.remote_address, self._course.trailers, self.timings)
         return {**self.__dict__, "_course": course, "_stream": None}

@@ -25,7 +25,7 @@ ROWS = """
     exchange ceiling
     http1 policies trace
     messages
-    content tls
+    content tls showing
     headers url options deadline loop resolve
     errors
 """

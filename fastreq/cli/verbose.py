@@ -8,6 +8,7 @@ from typing import Any
 from fastreq import ConnectionOpened, Hooks, NameResolved, RequestSent, Response
 from fastreq import ResponseHeadReceived as HeadReceived
 from fastreq.http1.request import encode_head
+from fastreq.showing import times
 
 
 def showing() -> Hooks:
@@ -22,7 +23,7 @@ def showing() -> Hooks:
 
 def show_times(response: Response) -> None:
     """Show how long each phase took."""
-    _show("*", _times(**response.timings._asdict()))
+    _show("*", times(response.timings._asdict()))
 
 
 def _show_request(event: RequestSent) -> None:
@@ -35,8 +36,8 @@ def _show_addresses(event: NameResolved) -> None:
 
 
 def _show_connection(event: ConnectionOpened) -> None:
-    times = _times(connect=event.connect, tls=event.tls)
-    _show("*", f"connected to {_address(event.remote_address)} ({times})")
+    shown = times({"connect": event.connect, "tls": event.tls})
+    _show("*", f"connected to {_address(event.remote_address)} ({shown})")
 
 
 def _show_response(event: HeadReceived) -> None:
@@ -44,11 +45,6 @@ def _show_response(event: HeadReceived) -> None:
     status = f"{response.http_version} {response.status} {response.status_message}".rstrip()
     fields = b"".join(b"%b: %b\r\n" % field for field in response.headers.raw)
     _show("<", b"%b\r\n%b\r\n" % (status.encode("latin-1"), fields))
-
-
-def _times(**phases: float) -> str:
-    """Those that took place."""
-    return ", ".join(f"{name} {value * 1000:.1f} ms" for name, value in phases.items() if value)
 
 
 def _address(peer: Any) -> str:
