@@ -72,6 +72,8 @@ class Connection:
     async def send(self, data: bytes, *, step: int | None = None) -> None:
         """Send `data`, whole or `step` bytes at a time, each in a packet of its own."""
         for start in range(0, len(data), step or len(data) or 1):
+            if self.writer.is_closing():  # uvloop's transports take it badly
+                raise ConnectionResetError("the client went away")
             self.writer.write(data[start : start + step] if step else data)
             await self.writer.drain()
             if step:
