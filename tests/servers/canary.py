@@ -8,8 +8,8 @@
 
 Each secret is of its own, so that whoever has seen it is known. They are found as they were given,
 percent-encoded, in base64 and in hexadecimal, wherever in a request they stand. The fixture checks
-once more, after the test, what has reached the servers it was shown, or those that were started
-with `canary.watch(server)`; a test that lets a secret get to nobody fails as well.
+once more, after the test, what has reached the scripted servers of the test, all of them, and those
+that it was shown; a test that lets a secret get to nobody fails as well.
 """
 
 import re
@@ -21,6 +21,8 @@ from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
+
+from servers.scripted import WATCHERS
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{20,}")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
@@ -114,5 +116,9 @@ def _views(request: bytes) -> Iterator[bytes]:
 def canary() -> Iterator[Canary]:
     """The secrets of the test, looked for once more at its end."""
     canary = Canary()
-    yield canary
+    WATCHERS.append(canary.watch)
+    try:
+        yield canary
+    finally:
+        WATCHERS.remove(canary.watch)
     canary.check()

@@ -28,6 +28,9 @@ Handler = Callable[["Connection"], Awaitable[None]]
 CLIENT_WENT_AWAY = (ConnectionError, EOFError, ssl.SSLError)
 MAX_HEAD_SIZE = 2**20
 
+WATCHERS: list[Callable[["Server"], None]] = []
+"""Told of each server that starts."""
+
 
 class Connection:
     """The server's end of one connection."""
@@ -145,6 +148,8 @@ class Server:
         return f"http{'s' if self._tls else ''}://{host}:{self.port}{path}"
 
     async def start(self, host: str) -> None:
+        for watch in WATCHERS:
+            watch(self)
         options = {"limit": MAX_HEAD_SIZE, "ssl": self._tls}
         if self._tls:
             # A client that is stuck must not hold up the end of the test.

@@ -5,7 +5,9 @@ from urllib.parse import quote
 
 import pytest
 
+from fastreq import Client
 from servers.canary import Canary
+from servers.scripted import WATCHERS, reply, serving
 
 
 class Log:
@@ -85,3 +87,17 @@ def test_secrets_are_told_apart():
 
 def test_those_of_other_tests_do_not_count():
     Canary().check(Log(Canary().secret("theirs").encode()))
+
+
+async def test_servers_of_the_test_are_watched_unasked(canary):
+    """What a test did not show us counts as well, and what it did counts once."""
+    foreign = Canary()
+    secret = foreign.secret("key")
+    WATCHERS.append(foreign.watch)
+    async with serving(reply()) as server, Client() as client:
+        WATCHERS.remove(foreign.watch)
+        await client.get(server.url(f"/?key={secret}"))
+
+    with pytest.raises(pytest.fail.Exception, match="it is for nobody"):
+        foreign.check()
+    assert server in canary._servers
