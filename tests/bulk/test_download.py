@@ -185,7 +185,9 @@ async def test_without_a_validator_nothing_is_gone_on_with(path):
         assert BODY == path.read_bytes()
 
 
-async def test_a_timeout_keeps_what_came(path):
+async def test_a_timeout_keeps_what_came(path, monkeypatch):
+    monkeypatch.setattr("fastreq.bulk.download.TRIES", 2)
+
     async def handler(conn):
         await conn.read_request()
         await conn.send(b'HTTP/1.1 200 OK\r\nETag: "one"\r\nContent-Length: 300000\r\n\r\n')
