@@ -120,7 +120,10 @@ class Connection:
 
     def _socket(self) -> socket.socket:
         """The same socket under a descriptor of our own: uvloop hands out a mere image of it."""
-        return socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno()))
+        image = self.writer.get_extra_info("socket")
+        if image is None:
+            raise ConnectionResetError("the client went away")
+        return socket.socket(fileno=os.dup(image.fileno()))
 
     async def _wait_lost(self) -> None:
         with suppress(*CLIENT_WENT_AWAY, TimeoutError):  # it may not say goodbye in time
