@@ -100,7 +100,7 @@ class Engine:
         """
         proxy = route.proxy
         head = encode_head(request) if proxy is None else self._head_to(proxy, request)
-        payload = outgoing(request, head) if request.body else b""
+        first, rest = outgoing(request, head) if request.body else (head, b"")
         exchange = Exchange(
             request.method,
             body,
@@ -112,7 +112,7 @@ class Engine:
         names = request.fields.names
         if "connection" in names:
             exchange.is_last = "close" in request.fields["connection"].lower()
-        if payload:
+        if rest:
             exchange.expects = "expect" in names
         elif exchange.streams:
             exchange.switches = "upgrade" in names or request.method == "CONNECT"
@@ -123,7 +123,7 @@ class Engine:
             reused = exchange.opened is None
             self._tell_sent(self._hooks, connection, str(route) if reused else "", request, attempt)
         try:
-            await connection.carry(exchange, head, payload)
+            await connection.carry(exchange, first, rest)
         except NetworkError:
             if not _may_repeat(exchange, request):
                 raise
@@ -131,7 +131,7 @@ class Engine:
             return exchange
         again = exchange.renewed()
         connection = await self._lease(route, timeout, again, fresh=True)
-        await connection.carry(again, head, outgoing(request, head))
+        await connection.carry(again, *outgoing(request, head))
         return again
 
     def _head_to(self, proxy: Proxy, request: Request) -> bytes:

@@ -68,10 +68,12 @@ class Headers(MutableMapping[str, str]):
         self._block: bytes | None = None  # the fields as sent, until something changes
         self._names: frozenset[str] = frozenset()  # in lower case; stands while the block does
         self._copy: Headers | None = None  # what `snapshot()` gave last; stands likewise
+        if fields is None:  # first, for to ask an ABC is slow
+            return
         if isinstance(fields, Headers):
             self._fields = fields._fields.copy()
             self._block, self._names = fields._block, fields._names
-        elif fields is not None:
+        else:
             for name, value in _pairs(fields):
                 self.add(name, value)
 

@@ -24,6 +24,9 @@ __all__ = [
 _JSON = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+_NO_BODY = Encoded(b"", length=0)
+
+
 def encode_body(
     content: Any = None, data: Any = None, json: Any = None, files: Any = None
 ) -> Encoded:
@@ -42,20 +45,24 @@ def encode_body(
         ValueError: a value cannot be sent, such as a nan in JSON.
         LocalProtocolError: a part of `files` would be malformed.
     """
-    given = {"content": content, "json": json, "data": data, "files": files}
-    names = [name for name, value in given.items() if value is not None]
-    if len(names) > 1 and names != ["data", "files"]:
-        raise TypeError(f"{names[0]}= and {names[1]}= were both given; a request has one body")
     if content is not None:
+        _check_alone("content", json=json, data=data, files=files)
         return body_of(content, "content=")
     if json is not None:
+        _check_alone("json", data=data, files=files)
         return _encode_json(json)
     if files:
         return encode_multipart(data, files)
     if data is not None:
         body = form_encoded(fields(data, "data")).encode()
         return Encoded(body, "application/x-www-form-urlencoded", len(body))
-    return Encoded(b"", length=0)
+    return _NO_BODY
+
+
+def _check_alone(name: str, **others: Any) -> None:
+    for other, value in others.items():
+        if value is not None:
+            raise TypeError(f"{name}= and {other}= were both given; a request has one body")
 
 
 def _encode_json(value: Any) -> Encoded:
