@@ -121,8 +121,8 @@ async def straight(
     timeout = options.timeout
     due = NEVER if timeout.total is None else started + timeout.total
     body = WholeBody(policies.max_body)
-    route = policies.routes.of(request.url)
     try:
+        route = policies.routes.of(request.url)
         exchange = await engine.exchange(request, route, timeout, body, due, started, 1)
         head: ResponseHead = exchange.head  # type: ignore[assignment]  # it is here by now
         content = body.value()

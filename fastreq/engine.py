@@ -187,6 +187,7 @@ class Engine:
         self._refuse_if_closed(connection)
         connection.name = route.in_full
         connection.ceiling = self._ceiling
+        connection.forwards = route.proxy is not None
         connection.opened = (progress.dns, progress.connect + progress.proxy, progress.tls)
         connection.remote_address = progress.remote_address
         connection.keepalive_expiry = (

@@ -94,6 +94,7 @@ class ResponseHead:
         "minor_version",
         "persistent",
         "reason",
+        "says_keep_alive",
         "sets_cookies",
         "status",
         "transfer_encoding",
@@ -112,6 +113,7 @@ class ResponseHead:
         self.transfer_encoding: bytes | None = None
         self.content_encoding: tuple[str, ...] = ()  # as the field lines have it
         self.persistent = False  # neither side said close (RFC 9112, section 9.3)
+        self.says_keep_alive = False  # in so many words
         self.sets_cookies = False
         self.keep_alive_seconds: int | None = None
 

@@ -75,6 +75,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         "_write_paused",
         "ceiling",
         "due",
+        "forwards",
         "host",
         "idle_until",
         "is_closed",
@@ -97,6 +98,9 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.host: Any = None  # the pool's; see pool.py
         self.due = NEVER
+        # To a proxy that sends on each request to another origin: it has to say that it is done
+        # with one, for some (tinyproxy 1.11) hand all that follows to the origin of the first.
+        self.forwards = False
         self.is_closed = False
         self._aborted = False
         self.reused = False
@@ -358,7 +362,10 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             or self.transport.get_write_buffer_size()
         ):
             return 0.0
-        hint = cast(ResponseHead, exchange.head).keep_alive_seconds
+        head = cast(ResponseHead, exchange.head)
+        if self.forwards and not head.says_keep_alive:
+            return 0.0
+        hint = head.keep_alive_seconds
         return self.keepalive_expiry if hint is None else min(self.keepalive_expiry, hint - 2)
 
     def _fail(self, exchange: Exchange, error: FastreqError) -> None:
@@ -560,8 +567,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         if not hasattr(select, "poll"):  # Windows
             return bool(select.select([self.transport.get_extra_info("socket")], [], [], 0)[0])
         if self._poll is None:
+            sock = self.transport.get_extra_info("socket")
+            if sock is None:  # asyncio's TLS is gone already, and tells us in its next turn
+                return True
             self._poll = select.poll()
-            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+            self._poll.register(sock.fileno(), select.POLLIN)
         return bool(self._poll.poll(0))
 
 

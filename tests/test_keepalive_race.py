@@ -7,7 +7,7 @@ byte of an answer came, the body can be sent again, and the request may be acted
 import asyncio
 
 import pytest
-from servers.scripted import Connection, reply, scripted
+from servers.scripted import Connection, reply, scripted, serving
 
 import fastreq
 
@@ -160,3 +160,21 @@ async def test_the_error_of_a_repeated_stream():
             assert b"again" == await response.aread()
 
         assert 2 == times(server, "GET")
+
+
+def test_idle_tls_that_is_gone_and_not_told(certs):
+    """asyncio's TLS knows a turn before our protocol that its transport is gone."""
+
+    async def main():
+        async with serving(reply(b"hello"), tls=certs.good) as server:
+            async with fastreq.Client(verify=certs.ca_file) as client:
+                await client.get(server.url())
+                (connection,) = client._engine.pool._idle
+                connection._idle_since -= 1  # over protocol.SETTLED
+                connection.transport._ssl_protocol._transport.abort()
+                await asyncio.sleep(0)
+                response = await client.get(server.url())
+        assert b"hello" == response.body
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())

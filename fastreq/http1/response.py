@@ -235,7 +235,8 @@ def parse_head(block: bytes) -> ResponseHead:
         head.transfer_encoding = b", ".join(codings)
     options = b",".join(head.values(b"connection")).replace(b" ", b"").split(b",")
     # Row 36 of TRUST: close wins, and HTTP/1.0 persists only where it says so.
-    persists = head.minor_version > 0 or b"keep-alive" in options
+    head.says_keep_alive = b"keep-alive" in options
+    persists = head.minor_version > 0 or head.says_keep_alive
     head.persistent = persists and b"close" not in options
     head.sets_cookies = head.has(b"set-cookie")
     if match := _KEEP_ALIVE_SECONDS.search(b",".join(head.values(b"keep-alive"))):

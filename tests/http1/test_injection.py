@@ -198,6 +198,6 @@ def test_the_whole_head():
 async def test_an_empty_piece_ends_no_body():
     """1a: in chunks, an empty piece would be the last one."""
     request = Request("POST", parse_url(URL), Headers(), iter([b"a", b"", b"b"]), None)
-    body = outgoing(request, encode_head(request))
+    _, body = outgoing(request, encode_head(request))
     assert isinstance(body, OutgoingBody)
     assert b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n" == b"".join([bytes(p) async for p in body.pieces()])

@@ -79,6 +79,25 @@ async def test_tunnels_are_used_again(squid, certs):
     assert 1 == server.connections
 
 
+async def test_no_origin_gets_what_is_for_another(locked_tinyproxy):
+    """tinyproxy 1.11 never says that it closes, and where the first origin stays, it sends on to
+    it whatever else comes on the connection; so who does not say keep-alive is used once."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
+    proxy = locked_tinyproxy.url(user=USER, password=PASSWORD)
+    async with (
+        serving(chunked) as one,
+        serving(reply(b"two")) as two,
+        Client(proxy=proxy) as client,
+    ):
+        first = await client.get(one.url("/"))
+        second = await client.get(two.url("/"), headers={"X-Api-Key": "the key of two"})
+
+    assert (b"one", b"two") == (first.body, second.body)
+    assert [1, 1] == [len(one.requests), len(two.requests)]
+    assert b"the key of two" not in heard(one)
+    assert b"proxy-auth" not in heard(one).lower()
+
+
 async def test_one_forwarding_connection_serves_all_plain_origins(squid):
     proxy = squid.url(user="c", password="secret-of-c")
     async with serving(HELLO) as one, serving(HELLO) as two, Client(proxy=proxy) as client:

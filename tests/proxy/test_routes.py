@@ -69,9 +69,10 @@ def test_a_tunnel_to_the_proxy_itself_is_not_the_way_to_it():
 
 async def test_a_tunnel_serves_nobody_else(two_certs, monkeypatch, canary):
     """http:// and https:// through one proxy as two users, each over connections of its own."""
+    kept = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello"
     async with (
         serving(HELLO, tls=two_certs.origin) as secure,
-        serving(HELLO) as plain,
+        serving(kept) as plain,
         relaying({"origin.test:443": secure.port, "origin.test:80": plain.port}) as proxy,
     ):
         one, two = (Secret.of(canary, name, proxy.url()) for name in ("one", "two"))

@@ -26,16 +26,14 @@ class Way(NamedTuple):
     tls: bool  # to the origin: then HTTP proxies open a tunnel
     scheme: str = ""
     user: bool = False
-    once: bool = False  # one request for each connection
 
     @property
     def forwards(self) -> bool:
         return not self.tls and self.fixture in ("tinyproxy", "squid")
 
 
-# tinyproxy says nothing of closing, and passes on whatever follows a request to where that went.
 WAYS = {
-    "tinyproxy, forwarding": Way("tinyproxy", False, once=True),
+    "tinyproxy, forwarding": Way("tinyproxy", False),
     "tinyproxy, tunnel": Way("locked_tinyproxy", True, user=True),
     "squid, forwarding": Way("squid", False, user=True),
     "squid, tunnel in TLS": Way("squid", True, scheme="https", user=True),
@@ -55,14 +53,10 @@ class ProxyStorm(Storm):
             self.cases = [case for case in self.cases if case.name != "until_close_reset"]
 
     async def serve(self, conn: Connection) -> None:
-        read_head, is_last = conn.read_head, False
+        read_head = conn.read_head
 
         async def looked_at() -> bytes:
-            nonlocal is_last
-            if is_last:  # as tinyproxy says each time: it passes on whatever else it is sent
-                raise EOFError
             head = await read_head()
-            is_last = b"\nconnection: close" in head.lower()
             self.told += b"proxy-auth" in head.lower() or self.secret.is_in(head)
             return head
 
@@ -101,8 +95,7 @@ def test_proxy_storm(loop_factory, certs, name, request):
     count = sized(60, 20_000)
     storm = ProxyStorm(seeded("proxies", name), way, secret)
 
-    headers = {"Connection": "close"} if way.once else None
-    run(loop_factory, fault_storm(storm, certs, way.tls, count, proxy=url, headers=headers))
+    run(loop_factory, fault_storm(storm, certs, way.tls, count, proxy=url))
 
     twice = sum(times > 1 for times in storm.posts.values())
     seen: Counter[str] = storm.seen
