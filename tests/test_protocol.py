@@ -121,7 +121,7 @@ def put(body):
     """The head and the body of a request that sends it."""
     request = Request("PUT", parse_url("http://x/"), Headers(), body)
     head = encode_head(request)
-    return head, outgoing(request, head)
+    return outgoing(request, head)
 
 
 async def until(condition):
@@ -616,7 +616,8 @@ def chunk(piece):
 @pytest.mark.parametrize("size", [1, PIECE, PIECE + 1, 5 * PIECE])
 @pytest.mark.parametrize("kind", ["bytes", "list", "async"])
 async def test_bodies_of_all_kinds(size, kind):
-    """Bytes go out as they are, what has no length in chunks of at most 64 KiB."""
+    """Bytes go out as they are, small ones with their head, and what has no length in chunks of
+    at most 64 KiB."""
     body = (bytes(range(256)) * (size // 256 + 1))[:size]
 
     async def halves():
@@ -631,8 +632,11 @@ async def test_bodies_of_all_kinds(size, kind):
     cut = [half[start : start + PIECE] for half in halved for start in range(0, len(half), PIECE)]
     framed = b"".join(map(chunk, [*cut, b""])) if halved else body
     async with connected() as line:
-        carrying = await line.begin(exchange(), *put(source))
-        assert framed == await line.hear(len(framed))
+        first, rest = put(source)
+        carrying = await line.begin(exchange(), first, rest)
+        head, _, with_it = first.partition(b"\r\n\r\n")
+        assert head.startswith(b"PUT / HTTP/1.1")
+        assert framed == with_it + await line.hear(len(framed) - len(with_it))
         await line.say(HELLO)
         await carrying
 

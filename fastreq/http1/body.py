@@ -50,13 +50,14 @@ class WholeBody:
     """A body that is wanted whole, as one `bytes`; a long one of known length is received in
     place."""
 
-    __slots__ = ("_announced", "_limit", "_pieces", "_segment", "size")
+    __slots__ = ("_announced", "_first", "_limit", "_rest", "_segment", "size")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self.size = 0  # bytes that have come
         self._announced = 0  # bytes that will have come in the end, where that is known
-        self._pieces: list[bytes] = []
+        self._first = b""
+        self._rest: list[bytes] | None = None  # of the pieces; most bodies have one
         self._segment: _Segment | None = None  # what follows the pieces
 
     def expect(self, length: int) -> None:
@@ -81,7 +82,10 @@ class WholeBody:
             self.size += len(piece)
             if self._limit is not None and self.size > self._limit:
                 raise BodyTooLarge(too_large(self._limit))
-            self._pieces.append(bytes(piece))
+            if self._first:
+                self._add(bytes(piece))
+            else:  # most bodies are one piece (benchmark: small, plain)
+                self._first = bytes(piece)
             return
         while piece:
             segment = self._segment
@@ -103,10 +107,18 @@ class WholeBody:
         segment = cast(_Segment, self._segment)
         segment.filled += count
         if segment.filled == len(segment.view):
-            self._pieces.append(segment.value())
+            self._add(segment.value())
             self._segment = None
             if self.size < self._announced:
                 self._open_segment()
+
+    def _add(self, piece: bytes) -> None:
+        if self._rest is not None:
+            self._rest.append(piece)
+        elif self._first:
+            self._rest = [piece]
+        else:
+            self._first = piece
 
     def _open_segment(self) -> None:
         self._segment = _Segment(min(self._announced - self.size, SEGMENT))
@@ -117,12 +129,13 @@ class WholeBody:
         if self._segment is not None:
             self._segment.view.release()
             self._segment = None
-        self._pieces.clear()
+        self._first, self._rest = b"", None
 
     def value(self) -> bytes:
         """Hand out the body, once it has ended, and keep nothing of it."""
-        pieces, self._pieces = self._pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        whole = self._first if self._rest is None else b"".join((self._first, *self._rest))
+        self._first, self._rest = b"", None
+        return whole
 
 
 class StreamedBody:
