@@ -236,8 +236,9 @@ class Client:
         return self._start(self._builder.build(method, url, options))
 
     def _start(self, request: Request, streams: bool = False) -> Exchanging:
-        stands_in = self._policies.transport is not None
-        engine = self._running_engine() if not stands_in or self.is_closed else None
+        engine = self._engine
+        if engine is None or engine.is_closed or engine.loop is not asyncio.get_running_loop():
+            engine = self._running_engine()
         options = request.options or self._builder.defaults
         return start(self._policies, engine, request, options, streams)
 
@@ -441,18 +442,20 @@ class Client:
         """Per origin, how many connections there are, and what for."""
         return self._engine.pool.stats() if self._engine is not None else PoolStats()
 
-    def _running_engine(self) -> Engine:
-        """What is bound to the running loop; made where the loop is another than last time."""
-        engine, loop = self._engine, asyncio.get_running_loop()
-        if engine is not None and engine.loop is loop and not engine.is_closed:
-            return engine
+    def _running_engine(self) -> Engine | None:
+        """What is bound to the running loop; made where the loop is another than last time.
+
+        None: a transport stands in.
+        """
+        engine, loop, policies = self._engine, asyncio.get_running_loop(), self._policies
         if self.is_closed:
             raise ClientClosed("this client was closed; make another, or keep it open")
+        if policies.transport is not None:
+            return None
         if engine is not None and engine.loop is not loop:
             if engine.loop.is_running():
                 raise RuntimeError(f"{self!r} is in use on another running event loop")
             engine.drop()
-        policies = self._policies
         self._engine = Engine(
             loop,
             self._limits,
