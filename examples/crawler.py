@@ -70,8 +70,9 @@ def row_of(result, depth, warc):
         return row | {"error": f"{type(result.error).__name__}: {result.error}"}
     fields = [field for field in page.headers.items() if field[0].lower() not in ON_WIRE]
     head = StatusAndHeaders(f"{page.status} {page.reason_phrase}", fields, page.http_version)
-    writer, begin, body = WARCWriter(warc, gzip=True), warc.tell(), BytesIO(page.body)
-    writer.write_record(writer.create_warc_record(row["url"], "response", body, http_headers=head))
+    writer, begin = WARCWriter(warc, gzip=True), warc.tell()
+    body = {"payload": BytesIO(page.body), "length": len(page.body), "http_headers": head}
+    writer.write_record(writer.create_warc_record(row["url"], "response", **body))
     where, links = [begin, warc.tell()], list(Links(page).found)
     return row | {"status": page.status, "links": links, "warc": where}
 
@@ -106,8 +107,7 @@ def rows_before(rows, warc):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
+    add = (parser := argparse.ArgumentParser(description=__doc__)).add_argument
     add("start", nargs="+", metavar="URL", help="no site but these is asked")
     add("--out", default="crawl", metavar="NAME", help="of the two files [crawl]")
     add("--pages", type=int, default=500, help="of one site, at most [500]")

@@ -161,6 +161,7 @@ async def crawl(urls: list[str], out: Path, *options: str) -> None:
     async with crawling(urls, out, *options) as process:
         said = (await process.communicate())[0].decode()
         assert 0 == process.returncode, said
+        assert "Exception" not in said  # nor does it leave files open
 
 
 def rows_of(out: Path) -> list[dict]:
