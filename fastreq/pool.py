@@ -8,6 +8,7 @@ waiters move in `_pass_on()` alone, in one step, so that cancelling can lose non
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from time import monotonic
@@ -26,9 +27,14 @@ class Connection(Protocol):
 
     def is_usable(self, now: float) -> bool: ...
     def close(self) -> None: ...
+    def when_lost(self, call: Callable[[Any], None]) -> None: ...
+    async def wait_closed(self) -> None: ...
 
 
 C = TypeVar("C", bound=Connection)
+
+LEAVING_SECONDS = 1.0
+"""How long a server that does not close its side keeps another connection from being opened."""
 
 
 class OriginStats(NamedTuple):
@@ -56,7 +62,7 @@ class PoolStats(dict[str, OriginStats]):
 class Host(Generic[C]):
     """The connections of one key, and the requests that wait for one."""
 
-    __slots__ = ("idle", "key", "limit", "opened", "reused", "slots", "waiters")
+    __slots__ = ("idle", "key", "leaving", "limit", "opened", "reused", "slots", "waiters")
 
     def __init__(self, key: Hashable, limit: float) -> None:
         self.key = key
@@ -64,6 +70,9 @@ class Host(Generic[C]):
         self.slots = 0
         self.idle: dict[C, None] = {}  # newest last
         self.waiters: dict[Waiter[C], None] = {}  # in line
+        self.leaving: set[C] = (
+            set()
+        )  # closed by us, and to the server still there; they have no slot
         self.opened = 0
         self.reused = 0
 
@@ -146,7 +155,7 @@ class Pool(Generic[C]):
                 if connection.is_usable(now):
                     host.reused += 1
                     return connection
-                connection.close()
+                self._see_off(host, connection)
                 self._pass_on(host, None)
         return None
 
@@ -177,19 +186,19 @@ class Pool(Generic[C]):
             return connection
         host = self._hosts.get(key) or self._add_host(key)
         if not self._take_slot(host):
-            connection = self._if_usable(await self._wait(host, timeout, first=fresh))
+            connection = self._if_usable(host, await self._wait(host, timeout, first=fresh))
             if connection is not None and not fresh:
                 host.reused += 1
                 return connection
             if connection is not None:
-                connection.close()
+                self._see_off(host, connection)
         return await self._open(host, connect)
 
-    def _if_usable(self, connection: C | None) -> C | None:
+    def _if_usable(self, host: Host[C], connection: C | None) -> C | None:
         """What was handed over may have gone bad on its way: then only its slot is left."""
         if connection is None or connection.is_usable(monotonic()):
             return connection
-        connection.close()
+        self._see_off(host, connection)
         return None
 
     def _add_host(self, key: Hashable) -> Host[C]:
@@ -200,6 +209,8 @@ class Pool(Generic[C]):
     async def _open(self, host: Host[C], connect: Callable[[], Awaitable[C]]) -> C:
         """Open a connection on a slot that is ours."""
         try:
+            while host.leaving and host.slots + len(host.leaving) > host.limit:
+                await self._wait_until_left(host)
             connection = await connect()
         except BaseException:
             self._pass_on(host, None)
@@ -210,6 +221,14 @@ class Pool(Generic[C]):
             # Jitter, so that what was opened together does not go together.
             connection.retire_at = monotonic() + self.limits.max_age * random.uniform(0.9, 1)
         return connection
+
+    async def _wait_until_left(self, host: Host[C]) -> None:
+        """Wait until the server, too, has one connection less; not long, for it may not close."""
+        connection = next(iter(host.leaving))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVING_SECONDS):
+                await connection.wait_closed()
+        host.leaving.discard(connection)
 
     def _take_slot(self, host: Host[C]) -> bool:
         """Take the right to open a connection, if need be from the oldest idle one elsewhere."""
@@ -224,8 +243,7 @@ class Pool(Generic[C]):
         host.slots += 1
         self._slots += 1
         if oldest is not None:
-            self.lose(oldest)
-            oldest.close()
+            self._drop(oldest)
         return True
 
     async def _wait(self, host: Host[C], timeout: float | None, first: bool) -> C | None:
@@ -243,7 +261,7 @@ class Pool(Generic[C]):
         except BaseException:
             given = waiter.future.done() and not waiter.future.cancelled()
             if given and waiter.future.exception() is None:
-                self._pass_on(host, self._if_usable(waiter.future.result()))
+                self._pass_on(host, self._if_usable(host, waiter.future.result()))
             host.waiters.pop(waiter, None)
             self._tidy(host)
             raise
@@ -254,19 +272,45 @@ class Pool(Generic[C]):
     # ---- giving back
 
     def give_back(self, connection: C, reusable: bool) -> None:
-        """End a lease."""
+        """End a lease; one that is not reusable is closed by now."""
         host: Host[C] = connection.host
-        if reusable and not host.waiters and not self._starved:
-            self._rest(host, connection)
+        if not reusable:
+            self._note_leaving(host, connection)
+            self._pass_on(host, None)
+        elif host.waiters or self._starved:
+            self._pass_on(host, connection)
         else:
-            self._pass_on(host, connection if reusable else None)
+            self._rest(host, connection)
 
     def lose(self, connection: C) -> None:
-        """Forget an idle connection; one that is leased is given back by its holder."""
+        """Forget an idle connection, which closes; one that is leased is given back by its
+        holder."""
         if connection in self._idle:
             del self._idle[connection]
             del connection.host.idle[connection]
+            self._note_leaving(connection.host, connection)
             self._pass_on(connection.host, None)
+
+    def _drop(self, connection: C) -> None:
+        """Close an idle connection."""
+        self.lose(connection)
+        connection.close()
+
+    def _see_off(self, host: Host[C], connection: C) -> None:
+        """Close a connection that is not idle any more, and not leased yet."""
+        self._note_leaving(host, connection)
+        connection.close()
+
+    def _note_leaving(self, host: Host[C], connection: C) -> None:
+        """Until it is gone, whoever opens another counts it, so that no server ever sees more
+        than the limit of its host."""
+        if host.limit < NEVER:
+            host.leaving.add(connection)
+            connection.when_lost(lambda gone: self._left(host, gone))
+
+    def _left(self, host: Host[C], connection: C) -> None:
+        host.leaving.discard(connection)
+        self._tidy(host)
 
     def _pass_on(self, host: Host[C], connection: C | None) -> None:
         """Give a connection, or its slot, to the next in line; else let it rest, or go."""
@@ -289,9 +333,7 @@ class Pool(Generic[C]):
         host.idle[connection] = None
         self._idle[connection] = None
         if len(self._idle) > self._most_idle:
-            oldest = next(iter(self._idle))
-            self.lose(oldest)
-            oldest.close()
+            self._drop(next(iter(self._idle)))
 
     def _serve(self, host: Host[C], waiter: Waiter[C], connection: C | None) -> None:
         """Give a waiter what it waits for."""
@@ -304,7 +346,7 @@ class Pool(Generic[C]):
     ) -> None:
         """Give a slot to another host, whose turn it is."""
         if connection is not None:
-            connection.close()
+            self._see_off(host, connection)
         host.slots -= 1
         starved.slots += 1
         self._serve(starved, waiter, None)
@@ -335,14 +377,13 @@ class Pool(Generic[C]):
         """Forget a host that has nothing, so that a crawl of a million does not pile up."""
         if not host.waiters:
             self._starved.pop(host, None)
-            if not host.slots and self._hosts.get(host.key) is host:
+            if not host.slots and not host.leaving and self._hosts.get(host.key) is host:
                 del self._hosts[host.key]
 
     def close(self) -> None:
         """Close what is idle, and send everybody in line away."""
         for connection in tuple(self._idle):
-            self.lose(connection)
-            connection.close()
+            self._drop(connection)
         for host in tuple(self._hosts.values()):
             for waiter in host.waiters:
                 if not waiter.future.done():
@@ -365,5 +406,6 @@ class Pool(Generic[C]):
                     reused=host.reused,
                 )
                 for host in self._hosts.values()
+                if host.slots or host.waiters  # else it is gone, but for what is leaving
             }
         )

@@ -6,8 +6,11 @@ import asyncio
 class Fake:
     """A connection without a wire."""
 
-    def __init__(self, number=0):
+    def __init__(self, number=0, lingers=False):
         self.number = number
+        self.lingers = lingers  # to the server it is still there when it was closed
+        self.gone = asyncio.Event()
+        self.calls = []
         self.host = None
         self.retire_at = float("inf")
         self.is_usable_now = True
@@ -18,6 +21,20 @@ class Fake:
 
     def close(self):
         self.is_closed = True
+
+    def when_lost(self, call):
+        self.calls.append(call)
+        if not self.lingers:
+            self.go()
+
+    def go(self):
+        """The server has seen the end of it."""
+        self.gone.set()
+        for call in self.calls:
+            call(self)
+
+    async def wait_closed(self):
+        await self.gone.wait()
 
     def __repr__(self):
         return f"<Fake {self.number}>"

@@ -9,6 +9,7 @@ from time import monotonic
 import pytest
 from fakes import Fake, Watch, turns
 
+from fastreq import pool
 from fastreq.errors import ClientClosed, ConnectError, PoolTimeout
 from fastreq.options import Limits
 from fastreq.pool import OriginStats, Pool
@@ -172,6 +173,50 @@ async def test_at_most_so_many_in_all():
     assert C == (await waiting).host.key
     assert leased[0].is_closed
     assert 2 == stand.pool.stats().total.open
+
+
+async def test_what_is_closed_counts_until_it_is_gone():
+    """The server never sees more than so many, not even for a moment."""
+    stand = Stand(max_per_host=1)
+    first = await stand.lease()
+    first.lingers = True
+    stand.pool.give_back(first, False)
+    asked = stand.ask()
+    await turns()
+    assert [first] == stand.opened
+    assert not asked.done()
+
+    first.go()
+    assert await asked is stand.opened[1]
+
+
+async def test_what_makes_room_for_another_host_counts_for_its_own():
+    stand = Stand(max_connections=1, max_per_host=1)
+    first = await stand.lease(A)
+    first.lingers = True
+    stand.rest(first)
+    second = await stand.lease(B)
+    assert first.is_closed
+    stand.rest(second)
+    asked = stand.ask(A)
+    await turns()
+    assert not asked.done()
+    asked.cancel()
+    await turns()
+
+    again = stand.ask(A)
+    await turns()
+    first.go()
+    assert await again is stand.opened[2]
+
+
+async def test_who_does_not_let_go_is_not_waited_for_ever(monkeypatch):
+    monkeypatch.setattr(pool, "LEAVING_SECONDS", 0.001)
+    stand = Stand(max_per_host=1)
+    first = await stand.lease()
+    first.lingers = True
+    stand.pool.give_back(first, False)
+    assert await stand.lease() is stand.opened[1]
 
 
 async def test_a_key_may_have_a_limit_of_its_own():
