@@ -12,7 +12,6 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from io import FileIO
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -198,6 +197,8 @@ def validator(response: Response) -> str:
     etag = response.headers.get("ETag", "")
     if etag:
         return etag if etag.startswith('"') else ""
+    from email.utils import parsedate_to_datetime  # for which all of email comes along
+
     modified = response.headers.get("Last-Modified", "")
     try:
         since = parsedate_to_datetime(modified)

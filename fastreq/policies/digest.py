@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
-import unicodedata
+import os
 from collections.abc import Callable, Generator
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -55,7 +54,7 @@ class Digest(Auth):
     """
 
     def __init__(
-        self, user: str, password: str, *, cnonce: Callable[[], str] = secrets.token_hex
+        self, user: str, password: str, *, cnonce: Callable[[], str] = lambda: os.urandom(16).hex()
     ) -> None:
         for name, value in (("user", user), ("password", password)):
             if not isinstance(value, str):
@@ -167,6 +166,8 @@ class _Session:
 
     def __init__(self, offer: Offer, user: str, password: str, cnonce: str) -> None:
         if offer.wants_utf8:  # section 4: and then in normal form C
+            import unicodedata
+
             user, password = (unicodedata.normalize("NFC", text) for text in (user, password))
         self._offer = offer
         self._user = user
