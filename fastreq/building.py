@@ -65,7 +65,9 @@ class Builder:
         self._last_typed = (headers, "", headers)  # see `_typed()`
         self._joins = bool(self.base_url.given)
         if self._joins and not self.base_url.is_absolute:
-            raise InvalidURL(f"base_url={base_url!r} is no URL to add to; write 'https://...'")
+            raise InvalidURL(
+                f"base_url={self.base_url.redacted!r} is no URL to add to; write 'https://...'"
+            )
         encode_params(params or {})  # refused here, rather than at each request
 
     def __repr__(self) -> str:
@@ -130,9 +132,11 @@ class Builder:
         """The fields with a Content-Type; the same ones as the last time, where nothing else is
         (benchmark: post)."""
         before, same_type, typed = self._last_typed
-        if before is not fields or same_type != content_type:
-            kind = field_value("Content-Type", content_type)
-            typed = fields.with_one_more(b"Content-Type", kind)
+        if before is fields and same_type == content_type:
+            return typed
+        kind = field_value("Content-Type", content_type)
+        typed = fields.with_one_more(b"Content-Type", kind)
+        if fields is self.headers.snapshot():  # and no request's own
             self._last_typed = fields, content_type, typed
         return typed
 

@@ -124,7 +124,7 @@ async def straight(
     try:
         route = policies.routes.of(request.url)
         exchange = await engine.exchange(request, route, timeout, body, due, started, 1)
-        head: ResponseHead = exchange.head  # type: ignore[assignment]  # it is here by now
+        head = exchange.final_head
         content = body.value()
         if head.content_encoding and content:
             content = await _decode(content, head, policies.max_body)

@@ -32,7 +32,7 @@ from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from fastreq.building import URLTypes, check_options
-from fastreq.bulk.bodies import Bodies, bodies_of_part, check_kind
+from fastreq.bulk.bodies import Bodies, bodies_of_part, check_kind, sweep
 from fastreq.bulk.crew import Crew, Results
 from fastreq.bulk.progress import Meter, Progress
 from fastreq.bulk.robots import Robots, check_parser
@@ -184,8 +184,9 @@ def fan_out(
             report.add(done)
             if meter is not None:
                 meter.add(done.rows, done.rows - done.ok, done.bytes)
-    for left in (*folder.glob("*.tmp"), *Path(kept).rglob("*.tmp")):  # by workers that were killed
+    for left in folder.glob("*.tmp"):  # by workers that were killed
         left.unlink(missing_ok=True)
+    sweep(bodies, kept)
     if meter is not None:
         meter.count(None)
     report.seconds = monotonic() - report._started
@@ -244,11 +245,9 @@ async def _results(
         robots = Robots(client.get)
 
         def build(item: str | Request) -> Request:
-            return (
-                item
-                if isinstance(item, Request)
-                else client.build_request("GET", item, **of_request)
-            )
+            if isinstance(item, Request):
+                return item
+            return client.build_request("GET", item, **of_request)
 
         async def send(request: Request) -> Response:
             await robots.check(request)

@@ -23,7 +23,7 @@ from fastreq.errors import (
 )
 from fastreq.exchange import Exchange
 from fastreq.http1.body import StreamedBody, WholeBody
-from fastreq.http1.request import encode_head, outgoing
+from fastreq.http1.request import OutgoingBody, encode_head, outgoing
 from fastreq.messages import Request
 from fastreq.options import Limits, Timeout
 from fastreq.policies.proxies import Proxy
@@ -100,7 +100,11 @@ class Engine:
         """
         proxy = route.proxy
         head = encode_head(request) if proxy is None else self._head_to(proxy, request)
-        first, rest = outgoing(request, head) if request.body else (head, b"")
+        names = request.fields.names
+        first: bytes = head
+        rest: bytes | OutgoingBody = b""
+        if request.body != b"" or "transfer-encoding" in names:  # empty, it may yet have an end
+            first, rest = outgoing(request, head)
         exchange = Exchange(
             request.method,
             body,
@@ -109,12 +113,11 @@ class Engine:
             total_due,
             started,
         )
-        names = request.fields.names
         if "connection" in names:
             exchange.is_last = "close" in request.fields["connection"].lower()
         if rest:
             exchange.expects = "expect" in names
-        elif exchange.streams:
+        elif exchange.streams and not request.body:
             exchange.switches = "upgrade" in names or request.method == "CONNECT"
         connection = self.pool.take(route)
         if connection is None:

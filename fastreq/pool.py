@@ -70,9 +70,8 @@ class Host(Generic[C]):
         self.slots = 0
         self.idle: dict[C, None] = {}  # newest last
         self.waiters: dict[Waiter[C], None] = {}  # in line
-        self.leaving: set[C] = (
-            set()
-        )  # closed by us, and to the server still there; they have no slot
+        # Closed, without a slot, and to the server still there; until when they count.
+        self.leaving: dict[C, float] = {}
         self.opened = 0
         self.reused = 0
 
@@ -223,12 +222,12 @@ class Pool(Generic[C]):
         return connection
 
     async def _wait_until_left(self, host: Host[C]) -> None:
-        """Wait until the server, too, has one connection less; not long, for it may not close."""
-        connection = next(iter(host.leaving))
+        """Wait until there is one connection less; not long, for it may not close."""
+        connection, until = next(iter(host.leaving.items()))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEAVING_SECONDS):
+            async with asyncio.timeout(until - monotonic()):
                 await connection.wait_closed()
-        host.leaving.discard(connection)
+        host.leaving.pop(connection, None)
 
     def _take_slot(self, host: Host[C]) -> bool:
         """Take the right to open a connection, if need be from the oldest idle one elsewhere."""
@@ -302,14 +301,14 @@ class Pool(Generic[C]):
         connection.close()
 
     def _note_leaving(self, host: Host[C], connection: C) -> None:
-        """Until it is gone, whoever opens another counts it, so that no server ever sees more
-        than the limit of its host."""
+        """Until its socket is closed, whoever opens another counts it, so that no server sees
+        more than the limit of its host."""
         if host.limit < NEVER:
-            host.leaving.add(connection)
+            host.leaving[connection] = monotonic() + LEAVING_SECONDS
             connection.when_lost(lambda gone: self._left(host, gone))
 
     def _left(self, host: Host[C], connection: C) -> None:
-        host.leaving.discard(connection)
+        host.leaving.pop(connection, None)
         self._tidy(host)
 
     def _pass_on(self, host: Host[C], connection: C | None) -> None:

@@ -133,8 +133,10 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     # ---- what the client does with it
 
-    async def carry(self, exchange: Exchange, head: bytes, body: bytes | OutgoingBody) -> None:
+    async def carry(self, exchange: Exchange, first: bytes, rest: bytes | OutgoingBody) -> None:
         """Send a request, and read its response: all of it, or the head of one that streams.
+
+        `first` is written at once, `rest` behind it; see `http1.request.outgoing()`.
 
         Cancelling, as any error, closes the connection. The lease ends with the last byte of the
         response, or with the connection.
@@ -148,11 +150,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         try:
             if self.is_closed or (not self.reused and self._spoke_first()):
                 raise WriteError(f"{self._where()} closed, or spoke, before the request was sent")
-            if not body:
+            if not rest:
                 exchange.written = exchange.sent = True
-                self.transport.write(head)
+                self.transport.write(first)
             else:
-                await self._send(exchange, head, body)
+                await self._send(exchange, first, rest)
             while not exchange.ended and (exchange.head is None or not exchange.streams):
                 if exchange.error is not None:
                     raise exchange.error
@@ -564,12 +566,12 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def _is_readable(self) -> bool:
         """Ask the socket; an idle connection has nothing to say, so whatever it says is bad."""
-        if not hasattr(select, "poll"):  # Windows
-            return bool(select.select([self.transport.get_extra_info("socket")], [], [], 0)[0])
         if self._poll is None:
             sock = self.transport.get_extra_info("socket")
             if sock is None:  # asyncio's TLS is gone already, and tells us in its next turn
                 return True
+            if not hasattr(select, "poll"):  # Windows
+                return bool(select.select([sock], [], [], 0)[0])
             self._poll = select.poll()
             self._poll.register(sock.fileno(), select.POLLIN)
         return bool(self._poll.poll(0))

@@ -167,6 +167,30 @@ def test_resume_skips_what_is_done(server, tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.parametrize("bodies", ["none", "dir", "warc"])
+def test_what_is_swept_is_ours(server, tmp_path, bodies):
+    """Of what lies where the bodies go, only what a killed worker has begun is removed."""
+    if bodies == "warc":
+        pytest.importorskip("warcio", reason="warcio is not installed")
+    kept = tmp_path / "kept"
+    (kept / "000000").mkdir(parents=True)
+    (kept / "a folder.tmp").mkdir()
+    theirs = [kept / "mine.tmp", kept / "000000" / "mine.tmp"]
+    ours = {
+        "none": [],
+        "dir": [kept / "000000" / "000000007.123.tmp"],
+        "warc": [kept / "x.0000.warc.gz.0a1b2c3d.tmp"],
+    }[bodies]
+    for path in (*theirs, *ours):
+        path.write_text("unfinished")
+    with Counted(2) as executor:
+        fan_out(
+            items(server, 3), tmp_path / "out", executor=executor, bodies=bodies, bodies_folder=kept
+        )
+    assert all(path.exists() for path in theirs)
+    assert not any(path.exists() for path in ours)
+
+
 def test_a_job_that_is_done_sends_nothing(tmp_path, threads):
     with Server() as server:
         urls = items(server, 100)

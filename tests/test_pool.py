@@ -219,6 +219,28 @@ async def test_who_does_not_let_go_is_not_waited_for_ever(monkeypatch):
     assert await stand.lease() is stand.opened[1]
 
 
+async def test_all_that_linger_cost_one_wait():
+    """Each counts for so long after it was closed, and not after the one before it."""
+    stand = Stand(max_per_host=10)
+    leased = [await stand.lease() for _ in range(10)]
+    for connection in leased:
+        connection.lingers = True
+        stand.pool.give_back(connection, False)
+    (host,) = stand.pool._hosts.values()
+    asked = [stand.ask() for _ in range(9)]
+    await turns()
+    assert not any(ask.done() for ask in asked)
+    for ask in asked:
+        ask.cancel()
+    await turns()
+
+    for connection in leased:
+        host.leaving[connection] = 0.0  # it has counted for long enough
+    asked = [stand.ask() for _ in range(10)]
+    await turns(50)
+    assert all(ask.done() for ask in asked)
+
+
 async def test_a_key_may_have_a_limit_of_its_own():
     """As by a policy for one host; it only ever lowers the limit of all."""
     stand = Stand(max_per_host=2)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
@@ -81,7 +83,11 @@ class InWarc(Bodies):
         line = f"{response.status} {response.status_message}"
         head = self._head(line, fields, protocol=response.http_version)
         record = self._writer.create_warc_record(
-            response.url.redacted, "response", payload=BytesIO(response.body), http_headers=head
+            response.url.redacted,
+            "response",
+            payload=BytesIO(response.body),
+            length=len(response.body),  # else warcio copies it all, to find out
+            http_headers=head,
         )
         offset = self._file.tell()
         self._writer.write_record(record)
@@ -117,6 +123,22 @@ class InWarcOfPart(InWarc):
         super().close()
         with suppress(FileNotFoundError):
             os.remove(self._temporary)
+
+
+# Under which names, and where, the two kinds write what is not whole yet.
+_UNFINISHED = {
+    "dir": ("*/*.tmp", re.compile(r"[0-9]{9}\.[0-9]+\.tmp")),
+    "warc": ("*.tmp", re.compile(r".+\.warc\.gz\.[0-9a-f]{8}\.tmp")),
+}
+
+
+def sweep(kind: str, folder: str) -> None:
+    """Remove what workers that were killed have left unfinished, and nothing else."""
+    if kind in _UNFINISHED:
+        pattern, name = _UNFINISHED[kind]
+        for path in Path(folder).glob(pattern):
+            if name.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def check_kind(kind: str) -> None:

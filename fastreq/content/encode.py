@@ -22,8 +22,6 @@ __all__ = [
 
 # Compact, and made once: json.dumps() makes one per call where it is given options.
 _JSON = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 _NO_BODY = Encoded(b"", length=0)
 
 

@@ -25,6 +25,7 @@ _NO_BODY = frozenset({"TRACE", "CONNECT"})  # sections 9.3.6 and 9.3.8
 _SPECIAL = frozenset(
     {"host", "content-length", "transfer-encoding", "te", "expect", "proxy-authorization"}
 )
+_NOT_KEPT = _SPECIAL | {"authorization", "cookie"}  # no head with a secret is remembered
 _PLAIN = frozenset({"GET", "HEAD", "DELETE"})  # they frame no body where they have none
 _USUAL_TARGET = 512  # bytes; so that the heads that are kept take a MiB or two
 _USUAL_BLOCK = 1024
@@ -59,7 +60,7 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
         and not (body or target)
         and 0 < len(url.target) <= _USUAL_TARGET
         and len(block) <= _USUAL_BLOCK
-        and _SPECIAL.isdisjoint(names)
+        and _NOT_KEPT.isdisjoint(names)
     ):
         return _usual_head(request.method, url.target, url.host_field, block)
     tunnel = _tunnel(request) if request.method == "CONNECT" else None

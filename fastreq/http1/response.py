@@ -146,7 +146,11 @@ class ResponseReader:
         end = start.find(b"\r\n\r\n") + 4
         if end < 4 or end + self._head_size > MAX_HEAD:
             return 0
-        head = usual_head(start[: end - 2])
+        try:
+            head = usual_head(start[: end - 2])
+        except RemoteProtocolError:
+            self._head_size += end  # something has come
+            raise
         if head.body_length != size - end or self.method in _SPECIAL_METHODS:
             return 0
         if size > end:

@@ -10,6 +10,7 @@ import json
 import os
 import tracemalloc
 import zlib
+from collections import deque
 from time import monotonic
 
 import pytest
@@ -105,6 +106,30 @@ async def test_25_a_body_is_framed_whatever_the_method(method):
 
         assert 200 == response.status
         assert b"body" == received(server).body
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"headers": {"Transfer-Encoding": "chunked"}},
+        {"content": deque()},
+        {"content": b"", "headers": {"Transfer-Encoding": "chunked"}},
+    ],
+)
+async def test_chunks_of_nothing_have_an_end(asked):
+    """Without their last chunk, the next request on the connection would be one."""
+    async with serving(reply(), reply()) as server, Client() as client:
+        await client.post(server.url("/"), **asked)
+        await client.get(server.url("/next"))
+
+    assert server.requests[0].endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert server.requests[1].startswith(b"GET /next ")
+
+
+async def test_nothing_is_not_as_long_as_it_was_said_to_be():
+    async with serving(reply()) as server, Client() as client:
+        with pytest.raises(LocalProtocolError, match="Content-Length"):
+            await client.post(server.url("/"), content=deque(), headers={"Content-Length": "5"})
 
 
 @pytest.mark.parametrize("make", [bytes, io.BytesIO, lambda body: iter([body])])

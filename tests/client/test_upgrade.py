@@ -184,6 +184,16 @@ async def test_62_nobody_switches_who_was_not_asked(stream):
         assert 0 == client.stats().total.open
 
 
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_62_a_request_with_a_body_does_not_switch(size):
+    """However large: to what was meant for the one protocol, the other begins."""
+    async with serving(SWITCH) as server, Client() as client:
+        fields = {"Connection": "Upgrade", "Upgrade": "echo"}
+        request = client.build_request("POST", server.url("/"), content=b"x" * size, headers=fields)
+        with pytest.raises(RemoteProtocolError, match="no Upgrade was asked for"):
+            await client.send(request, stream=True)
+
+
 async def test_1a_the_protocol_is_a_field_value():
     """TRUST 1a, upgrade header."""
     async with serving(reply()) as server, Client() as client:

@@ -339,3 +339,9 @@ async def test_base_url_is_there_to_be_seen():
     async with Client(base_url="https://h/v1") as client:
         assert "https://h/v1" == str(client.base_url)
         assert "https://h/v1/x" == str(client.build_request("GET", "x").url)
+
+
+def test_a_base_url_that_is_none_keeps_its_password():
+    with pytest.raises(InvalidURL) as caught:
+        Client(base_url="//user:secret@example.com/")
+    assert "secret" not in str(caught.value)
