@@ -51,7 +51,7 @@ def test_bodies_in_warc(server, tmp_path):
 
     urls = [f"{server.url}/item/{n}" for n in range(30)]
     (tmp_path / "bodies").mkdir()
-    (tmp_path / "bodies" / "x.warc.gz.0000.tmp").write_text("left by a worker that was killed")
+    (tmp_path / "bodies" / "x.warc.gz.0000abcd.tmp").write_text("left by a worker that was killed")
     report = fan_out(urls, tmp_path, executor=1, part=20, bodies="warc")
     rows = list(report.lines())
     files = {row["warc"]["file"] for row in rows}
