@@ -84,6 +84,40 @@ def cli(start: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., Ended]:
     return run
 
 
+class Shown(NamedTuple):
+    """What a process did that had a terminal."""
+
+    code: int
+    out: bytes
+    terminal: bytes
+
+
+@pytest.fixture
+def on_terminal(start: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., Shown]:
+    """Run `fastreq ...` to its end, with some of its streams on a terminal; needs POSIX."""
+
+    def run(*arguments: object, streams: Sequence[str] = ("stderr",), **options: Any) -> Shown:
+        import pty
+
+        main, terminal = pty.openpty()
+        options |= {"stdin": subprocess.DEVNULL, **dict.fromkeys(streams, terminal)}
+        with start(*arguments, **options) as process:
+            os.close(terminal)
+            shown = b"".join(iter(partial(_read_terminal, main), b""))
+            out, _ = process.communicate(timeout=SECONDS)
+        os.close(main)
+        return Shown(process.returncode, out or b"", shown)
+
+    return run
+
+
+def _read_terminal(main: int) -> bytes:
+    try:
+        return os.read(main, 4096)
+    except OSError:  # as Linux says that nobody has the other end any more
+        return b""
+
+
 def here(arguments: list[str], given: bytes) -> Ended:
     """Run a command line within this process, with streams of its own."""
     with ExitStack() as stack:

@@ -303,25 +303,13 @@ async def test_interrupt(start, options):
 
 
 @needs_posix
-def test_terminal(start, server):
+def test_terminal(on_terminal, server):
     """A line that changes tells how far it is."""
-    import pty
-
-    ours, theirs = pty.openpty()
     options = ("-z", "350ms", "-q", 500, "-c", 4)
     environment = {"TERM": "xterm", "COLUMNS": "120"}
-    with start("bench", server.url + "/hello", *options, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while data := os.read(ours, 4096):
-                shown += data
-        except OSError:  # Linux says so at the end
-            pass
-        out, _ = process.communicate(timeout=20)
-    os.close(ours)
+    code, out, shown = on_terminal("bench", server.url + "/hello", *options, env=environment)
 
-    assert 0 == process.returncode
+    assert 0 == code
     assert b" done, 0 failed, " in shown
     assert b"p99 " in shown
     assert shown.endswith(b"\r\x1b[K")

@@ -115,34 +115,19 @@ def wait_for_child(pid):
 
 
 @needs_posix
-def test_terminal(start):
+def test_terminal(on_terminal):
     """A line that changes tells how far it is; NO_COLOR is obeyed."""
-    import pty
-
-    main, terminal = pty.openpty()
     environment = {"NO_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "80"}
-    streams = {"stdout": terminal, "stderr": terminal}
-    process = start("demo", "-n", 3000, "--large", "16M", env=environment, **streams)
-    process.stdin.close()
-    os.close(terminal)
-    shown = b""
-    while piece := read(main):
-        shown += piece
-    os.close(main)
-    process.wait(10)
+    streams = ("stdout", "stderr")
+    shown = on_terminal(
+        "demo", "-n", 3000, "--large", "16M", streams=streams, env=environment
+    ).terminal
 
     assert re.search(rb"\d+ of \d+, \d+/s", shown)
     assert b"\r\x1b[K" in shown
     assert b"all 3000 answers were right" in shown
     for colour in (b"32m", b"36m", b"31m"):
         assert colour not in shown
-
-
-def read(main):
-    try:
-        return os.read(main, 4096)
-    except OSError:  # as Linux says that nobody has the other end any more
-        return b""
 
 
 # ---- servers that lie

@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import pty
 import random
 import signal
 import subprocess
@@ -225,7 +224,8 @@ def test_bodies_in_warc(cli, server, tmp_path, out):
     assert 30 == len(found)
 
 
-async def test_robots(cli_async, tmp_path, out):
+@pytest.mark.parametrize("more", [[], ["--workers", 1]], ids=["here", "workers"])
+async def test_robots(cli_async, tmp_path, out, more):
     """Asked once, and kept to."""
     pytest.importorskip("protego")
     asked = []
@@ -240,10 +240,10 @@ async def test_robots(cli_async, tmp_path, out):
     async with scripted(handler) as site:
         urls = [site.url(path) for path in ("/a", "/private/b", "/c")]
         path = listed(tmp_path / "urls", urls)
-        done = await cli_async("fetch", "-i", path, "-o", out, "--robots")
+        done = await cli_async("fetch", "-i", path, "-o", out, "--robots", *more)
     rows = rows_of(out)
 
-    assert 1 == done.code
+    assert 1 == done.code, done.errors
     assert [True, False, True] == [row["ok"] for row in rows]
     assert "RobotsDisallowed" == rows[1]["error"]["type"]
     assert ["/a", "/c", "/robots.txt"] == sorted(asked)
@@ -337,20 +337,10 @@ def test_two_at_once_are_refused(start, cli, server, tmp_path, out):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
-def test_a_bar_on_a_terminal(start, server, tmp_path, out):
+def test_a_bar_on_a_terminal(on_terminal, server, tmp_path, out):
     path = listed(tmp_path / "urls", [f"{server.url}/delay/0.01?{n}" for n in range(400)])
-    ours, theirs = pty.openpty()
-    with start("fetch", "-i", path, "-o", out, stderr=theirs, env={"TERM": "xterm"}) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while data := os.read(ours, 4096):
-                shown += data
-        except OSError:  # Linux says so at the end
-            pass
-        process.communicate(timeout=20)
-    os.close(ours)
-    assert 0 == process.returncode
+    code, _, shown = on_terminal("fetch", "-i", path, "-o", out, env={"TERM": "xterm"})
+    assert 0 == code
     assert shown.count(b"\r\x1b[K") > 1
     assert b"400 done, 400 ok, 0 failed" in shown
 

@@ -1,10 +1,9 @@
-"""`fastreq fetch --workers` with `--bodies` and `--robots`: as in one process."""
+"""`fastreq fetch --workers` with `--bodies`: as in one process."""
 
 import json
 import os
 
 import pytest
-from servers.scripted import scripted
 
 from fastreq import fan_out
 from fastreq.testing.routes import item
@@ -78,29 +77,6 @@ def test_bodies_in_warc_of_fetch(cli, server, tmp_path, out):
     assert {str(tmp_path / "out.jsonl.bodies")} == {
         os.path.dirname(row["warc"]["file"]) for row in rows_of(out)
     }
-
-
-async def test_robots(cli_async, tmp_path, out):
-    pytest.importorskip("protego")
-    asked = []
-
-    async def handler(conn):
-        while True:
-            path = (await conn.read_request()).split()[1].decode()
-            asked.append(path)
-            body = b"User-agent: *\nDisallow: /private\n" if path == "/robots.txt" else b"ok"
-            await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-
-    async with scripted(handler) as site:
-        path = tmp_path / "urls"
-        path.write_text("".join(site.url(f"{place}\n") for place in ("/a", "/private/b", "/c")))
-        done = await cli_async("fetch", "-i", path, "-o", out, "--robots", "--workers", 1)
-    rows = rows_of(out)
-
-    assert 1 == done.code, done.errors
-    assert [True, False, True] == [row["ok"] for row in rows]
-    assert "RobotsDisallowed" == rows[1]["error"]["type"]
-    assert ["/a", "/c", "/robots.txt"] == sorted(asked)
 
 
 def test_a_kind_that_is_none(tmp_path):
