@@ -97,16 +97,18 @@ class Tunnel(Relay):
 
     def __init__(self) -> None:
         super().__init__({}, None, b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self.taken = 0
         self.passed_on = 0
         self.is_gone = False
 
-    def is_waiting(self, passed_on: int) -> bool:
-        """Whether it may still pass on something, and has not since it had passed on so much."""
-        return bool(self.tunnels) and self.passed_on == passed_on and not self.is_gone
+    def is_waiting(self, taken: int) -> bool:
+        """Whether it may still pass on something, and has not since it had taken so much."""
+        return bool(self.tunnels) and self.passed_on <= taken and not self.is_gone
 
     async def _pump(self, reader, writer, seen) -> None:
         with suppress(ConnectionError, ssl.SSLError):
             while data := await reader.read(2**16):
+                self.taken += 1
                 writer.write(data)
                 self.passed_on += 1
         self.is_gone = True
@@ -124,8 +126,11 @@ async def provoke(scenario: Scenario, when: str, certs, way: str) -> Response | 
             proxy = stack.enter_context(elsewhere(tunnel.handle)).url("")
         limits = Limits(max_per_host=1)
         timeout = Timeout(read=2)
-        verify = certs.ca_file
-        async with Client(verify=verify, limits=limits, timeout=timeout, proxy=proxy) as client:
+        closed = asyncio.Event()
+        hooks = Hooks(connection_closed=lambda _: closed.set())
+        async with Client(
+            verify=certs.ca_file, limits=limits, timeout=timeout, proxy=proxy, hooks=hooks
+        ) as client:
             # Without the end of its body, the first request fails only when more has come.
             first = asyncio.ensure_future(outcome(client.request(scenario.method, there.url("/1"))))
             if when != "together":
@@ -134,16 +139,15 @@ async def provoke(scenario: Scenario, when: str, certs, way: str) -> Response | 
                         await asyncio.sleep(0)
                 else:
                     await first
-            passed_on = tunnel.passed_on
+            taken = tunnel.taken
             if when == "idle":
                 await there.wait(script.say_more())
-                while tunnel.is_waiting(passed_on):
-                    await asyncio.sleep(0.001)
-                await first
+                async with asyncio.timeout(5):
+                    await closed.wait()
             elif when == "unseen":
                 time.sleep(IDLE)
                 there.do(script.say_more())
-                while tunnel.is_waiting(passed_on):
+                while tunnel.is_waiting(taken):
                     time.sleep(0.001)
             result = await first
             assert scenario.fails or isinstance(result, Response), show(result)
