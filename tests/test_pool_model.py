@@ -1,6 +1,7 @@
 """The pool against a model of it, in every order of events (TRUST C15, and 1c: "slot leak")."""
 
 import asyncio
+import os
 
 from fakes import Fake, Watch, turns
 from hypothesis import settings
@@ -11,6 +12,7 @@ from fastreq.errors import ClientClosed, ConnectError, FastreqError
 from fastreq.options import Limits
 from fastreq.pool import Pool
 
+STEPS = int(os.environ.get("FASTREQ_POOL_STEPS", "10000"))  # in all
 KEYS = st.sampled_from(["https://a", "https://b", "https://c"])
 
 
@@ -308,4 +310,4 @@ def pick(things, place):
 
 
 TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestPool.settings = settings(max_examples=STEPS // 50, stateful_step_count=50, deadline=None)
