@@ -8,6 +8,8 @@
 #   make bench   fastreq beside other clients, and which goals are met: under 5 minutes
 #   make storm   the storms of tests/storms in full, and their figures (about an hour);
 #                FASTREQ_STORM_SEED=8 FASTREQ_STORM_FACTOR=0.1 make storm: others, and fewer
+#   make fuzz    each target of fuzz/ for 30 seconds; `make fuzz ARGS="600 corpora"` goes on where
+#                the last such call ended
 
 newest = for python in python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import ensurepip' 2>/dev/null && echo $$python && break; done
@@ -19,7 +21,7 @@ full = $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])'
 comma = ,
 empty =
 
-.PHONY: demo test test-all lint bench storm clean
+.PHONY: demo test test-all lint bench storm fuzz clean
 
 demo: .venv/cli.stamp
 	$(BIN)/fastreq demo $(ARGS)
@@ -38,6 +40,9 @@ bench: .venv/bench.stamp .venv/niquests.stamp
 
 storm: .venv/storm.stamp
 	FASTREQ_STORM=full $(BIN)/python -m pytest tests/storms -o faulthandler_timeout=0 $(ARGS)
+
+fuzz: .venv/tox.stamp
+	$(BIN)/tox run -e fuzz -- $(ARGS)
 
 clean:
 	rm -rf .venv .tox

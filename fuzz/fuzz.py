@@ -1,39 +1,108 @@
-"""Runs a target under atheris: `python fuzz/fuzz.py head -max_total_time=60 [corpus folder]`.
+"""Runs the targets under atheris, in turns that can be gone on with (TRUST, C13).
 
-    python fuzz/fuzz.py all -max_total_time=30     each in turn, in a process of its own
+    python fuzz/fuzz.py all 30                30 seconds of each, as many at once as there are cores
+    python fuzz/fuzz.py all 600 corpora       the same; what was found is kept in that folder, and
+                                              the next turn goes on from there, with the next seed
+    python fuzz/fuzz.py head 60 corpora -max_len=100      one; what follows is libFuzzer's
 
-What follows the name is libFuzzer's. Without a folder the corpus is a new one, begun with the
-seeds; a folder is grown, so that a long run can go on where the last one ended.
+Without a folder the corpora are new ones, begun with the seeds. `runs.json` in the folder has what
+was run so far. What made a target fail is kept beside its corpus, and the exit code is 1.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
-import atheris
+SEED = 7  # of the first turn; each has the next
+HANG = 5  # seconds; where atheris itself is slow, the first runs are, not the longest
+USUAL_FLAGS = [f"-timeout={HANG}", "-max_len=512", "-print_final_stats=1"]
+FUZZER = "--under-atheris"  # how a turn is told that it is the process of its own
 
-with atheris.instrument_imports(include=["fastreq"]):
-    from targets import SEEDS, TARGETS
+
+class Turn(NamedTuple):
+    """Some time of one target."""
+
+    target: str
+    seed: int
+    runs: int
+    error: str  # "": it did not fail
 
 
 def main() -> None:
-    name, *options = sys.argv[1:] or ["all"]
-    if name == "all":
-        for each in TARGETS:
-            print(f"== {each}", flush=True)
-            subprocess.run([sys.executable, __file__, each, *options], check=True)
+    if sys.argv[1:2] == [FUZZER]:
+        fuzz(sys.argv[2], sys.argv[3:])
         return
-    folders = [option for option in options if not option.startswith("-")]
-    corpus = Path(folders[0] if folders else tempfile.mkdtemp(prefix=f"fastreq-{name}-"))
+    arguments = [given for given in sys.argv[1:] if not given.startswith("-")]
+    flags = [given for given in sys.argv[1:] if given.startswith("-")]
+    name, seconds, *folders = arguments or ["all", "30"]
+    folder = Path(folders[0] if folders else tempfile.mkdtemp(prefix="fastreq-fuzz-"))
+    failed = False
+    for turn in turns(name, [f"-max_total_time={seconds}", *flags], folder):
+        total = add(folder / "runs.json", turn)
+        print(f"{turn.target}: {turn.runs:,} runs, seed {turn.seed}; {total:,} in all", flush=True)
+        if turn.error:
+            failed = True
+            print(turn.error, flush=True)
+    sys.exit(int(failed))
+
+
+def turns(name: str, flags: list[str], folder: Path) -> Iterator[Turn]:
+    """A turn of a target, or of all, as they end."""
+    from targets import TARGETS
+
+    done = tally(folder / "runs.json")
+    with ThreadPoolExecutor(os.cpu_count()) as crew:
+        jobs = [
+            crew.submit(take, each, SEED + len(done.get(each, [])), flags, folder)
+            for each in (TARGETS if name == "all" else [name])
+        ]
+        for job in as_completed(jobs):
+            yield job.result()
+
+
+def take(target: str, seed: int, flags: list[str], folder: Path) -> Turn:
+    """One turn, in a process of its own."""
+    corpus = folder / target
     corpus.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, FUZZER, target, f"-seed={seed}", *USUAL_FLAGS]
+    command += [f"-artifact_prefix={corpus}-", *flags, str(corpus)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    runs = re.search(r"number_of_executed_units: *([0-9]+)", done.stderr)
+    error = done.stderr[-4000:] if done.returncode or runs is None else ""
+    return Turn(target, seed, int(runs[1]) if runs else 0, error)
+
+
+def tally(file: Path) -> dict[str, list[int]]:
+    """How many runs each turn of each target had so far."""
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def add(file: Path, turn: Turn) -> int:
+    """Count a turn; gives the runs of its target in all."""
+    done = tally(file)
+    done.setdefault(turn.target, []).append(turn.runs)
+    file.write_text(json.dumps(done))
+    return sum(done[turn.target])
+
+
+def fuzz(name: str, options: list[str]) -> None:
+    """What a turn runs: it does not return."""
+    import atheris
+
+    with atheris.instrument_imports(include=["fastreq"]):
+        from targets import SEEDS, TARGETS
     for number, seed in enumerate(SEEDS[name]):
-        (corpus / f"seed-{number}").write_bytes(seed)
-    flags = [option for option in options if option.startswith("-")]
-    # A second is a hang; where atheris itself is slow, the first runs are, not the longest.
-    atheris.Setup([sys.argv[0], "-timeout=5", *flags, str(corpus)], TARGETS[name])
+        (Path(options[-1]) / f"seed-{number}").write_bytes(seed)
+    atheris.Setup([sys.argv[0], *options], TARGETS[name])
     atheris.Fuzz()
 
 

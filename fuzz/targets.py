@@ -43,7 +43,8 @@ def _read(data: bytes, step: int) -> object:
 
 def head(data: bytes) -> None:
     """A response is read or refused, and the same however it is cut."""
-    assert _read(data, max(1, len(data))) == _read(data, 1) == _read(data, 7)
+    step = 1 + zlib.crc32(data) % 16  # as random as the data, and the same the next time
+    assert _read(data, max(1, len(data))) == _read(data, step)
 
 
 def chunks(data: bytes) -> None:
