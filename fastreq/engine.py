@@ -196,10 +196,9 @@ class Engine:
         connection.keepalive_expiry = (
             NEVER if self.limits.keepalive_expiry is None else self.limits.keepalive_expiry
         )
-        self._connections.add(connection)
-        connection.when_lost(self._connections.discard)
-        self.deadlines.watch(connection)
-        connection.when_lost(self.deadlines.forget)  # for it may have been lost already
+        if not connection.is_lost:
+            self._connections.add(connection)
+            self.deadlines.watch(connection)
         if self._hooks is not None:
             self._tell_opened(self._hooks, connection, route, progress)
         return connection
@@ -240,7 +239,8 @@ class Engine:
             raise ClientClosed("the client was closed while a connection was being opened")
 
     def _make_protocol(self) -> HTTPProtocol:
-        return HTTPProtocol(self.loop, receive_buffer(self.loop), self.deadlines, self.pool)
+        buffer = receive_buffer(self.loop)
+        return HTTPProtocol(self.loop, buffer, self.deadlines, self.pool, self._connections)
 
     # ---- the end
 

@@ -59,13 +59,13 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     __slots__ = (
         "_aborted",
         "_buffer",
+        "_connections",
         "_deadlines",
         "_exchange",
         "_idle_since",
         "_loop",
         "_lost",
         "_owner",
-        "_poll",
         "_read_paused",
         "_silent_since",
         "_tls",
@@ -79,6 +79,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         "host",
         "idle_until",
         "is_closed",
+        "is_lost",
         "keepalive_expiry",
         "name",
         "opened",
@@ -94,6 +95,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         buffer: memoryview,
         deadlines: Deadlines,
         owner: Owner,
+        connections: set[HTTPProtocol],
     ) -> None:
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.host: Any = None  # the pool's; see pool.py
@@ -102,6 +104,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         # with one, for some (tinyproxy 1.11) hand all that follows to the origin of the first.
         self.forwards = False
         self.is_closed = False
+        self.is_lost = False  # the socket is gone
         self._aborted = False
         self.reused = False
         self.name = ""  # of the origin, in error texts
@@ -116,6 +119,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._window = buffer  # where the next bytes go: the buffer, or the place of a body
         self._deadlines = deadlines
         self._owner = owner
+        self._connections = connections  # all that are open, this one among them
         self._exchange: Exchange | None = None
         self._waiter: asyncio.Future[None] | None = None  # the task that waits for the exchange
         self._silent_since = NEVER  # since when the peer owes us something
@@ -124,8 +128,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._unsent = 0  # bytes in the transport's buffer, when we last looked
         self._read_paused = False
         self._tls: ssl.SSLObject | None = None
-        self._poll: select.poll | None = None
-        self._lost: asyncio.Future[None] = loop.create_future()
+        self._lost: asyncio.Future[None] | None = None  # made for those who wait for it
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "leased" if self._exchange else "idle"
@@ -241,15 +244,23 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         if self._exchange is not None:
             self._fail(self._exchange, reason("the client was closed during the request"))
         self.close()
-        return self._lost
+        return self._loss()
 
     def when_lost(self, call: Callable[[HTTPProtocol], None]) -> None:
         """Have `call` called once the socket is gone."""
-        self._lost.add_done_callback(lambda _: call(self))
+        self._loss().add_done_callback(lambda _: call(self))
 
     async def wait_closed(self) -> None:
         """Wait until the transport has let go of its socket."""
-        await asyncio.wait([self._lost])
+        await asyncio.wait([self._loss()])
+
+    def _loss(self) -> asyncio.Future[None]:
+        """Done when the socket is gone."""
+        if self._lost is None:
+            self._lost = self._loop.create_future()
+            if self.is_lost:
+                self._lost.set_result(None)
+        return self._lost
 
     # ---- sending
 
@@ -441,8 +452,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._exchange = exchange.connection = None
         self.is_closed = True  # to the pool, and to the client
         self._owner.give_back(self, False)
-        self._deadlines.forget(self)
-        self._lost.set_result(None)
+        self._note_loss()
 
     def _go_on(self, exchange: Exchange) -> None:
         """There is more to come: choose where it goes, and when."""
@@ -483,8 +493,14 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             error = kind(f"{self._where()} broke the connection: {_why(exc)}")
             error.__cause__ = exc
             self._fail(exchange, error)
+        self._note_loss()
+
+    def _note_loss(self) -> None:
+        """The socket is gone, or in other hands."""
+        self.is_lost = True
+        self._connections.discard(self)
         self._deadlines.forget(self)
-        if not self._lost.done():
+        if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
 
     def _end_tls(self) -> bool:
@@ -566,15 +582,15 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def _is_readable(self) -> bool:
         """Ask the socket; an idle connection has nothing to say, so whatever it says is bad."""
-        if self._poll is None:
-            sock = self.transport.get_extra_info("socket")
-            if sock is None:  # asyncio's TLS is gone already, and tells us in its next turn
-                return True
-            if not hasattr(select, "poll"):  # Windows
-                return bool(select.select([sock], [], [], 0)[0])
-            self._poll = select.poll()
-            self._poll.register(sock.fileno(), select.POLLIN)
-        return bool(self._poll.poll(0))
+        sock = self.transport.get_extra_info("socket")
+        # asyncio's TLS may be gone already, and tell us in its next turn.
+        if sock is None or sock.fileno() < 0:
+            return True
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([sock], [], [], 0)[0])
+        poll = select.poll()  # kept, it would take 300 bytes (benchmark: 5,000 at once)
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 def _why(exc: Exception) -> str:

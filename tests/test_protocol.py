@@ -59,7 +59,7 @@ class Line:
     def __init__(self, deadlines, buffer):
         self.loop = asyncio.get_running_loop()
         self.owner = Owner()
-        self.protocol = HTTPProtocol(self.loop, buffer, deadlines, self.owner)
+        self.protocol = HTTPProtocol(self.loop, buffer, deadlines, self.owner, set())
         self.ours, self.peer = socket.socketpair()
         self.peer.setblocking(False)
 
