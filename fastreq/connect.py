@@ -10,8 +10,7 @@ import ssl
 import sys
 from asyncio import sslproto
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -61,10 +60,27 @@ class Route(NamedTuple):
 
 
 class Progress:
-    """How far a connection has come, so that whoever runs out of time can say where."""
+    """How far a connection has come, so that whoever runs out of time can say where.
+
+    with progress.during("dns"):
+        ...
+    """
+
+    __slots__ = (
+        "_entered",
+        "addresses",
+        "connect",
+        "dns",
+        "phase",
+        "proxy",
+        "remote_address",
+        "since",
+        "tls",
+    )
 
     def __init__(self) -> None:
         self.phase = ""  # "dns", "connect", "proxy", "tls"; stays when all is done
+        self.since = 0.0  # monotonic() of its beginning; 0.0: somebody else's turn
         # Seconds that each phase took, up to its failure if it failed. With a proxy on the way
         # there are two of some, which count together.
         self.dns = 0.0
@@ -74,19 +90,21 @@ class Progress:
         self.addresses: list[str] = []  # what the name was found to mean
         # Of the proxy, if there is one on the way. A str is the path of a Unix domain socket.
         self.remote_address: tuple[str, int] | str | None = None
+        self._entered = 0.0
 
     def __repr__(self) -> str:
         return f"<Progress {self.phase} {self.remote_address}>"
 
-    @contextmanager
-    def during(self, phase: str) -> Iterator[None]:
-        """Time a phase."""
+    def during(self, phase: str) -> Progress:
+        """The next phase, which is timed; one at a time."""
         self.phase = phase
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, phase, getattr(self, phase) + perf_counter() - started)
+        return self
+
+    def __enter__(self) -> None:
+        self._entered = perf_counter()
+
+    def __exit__(self, *exc: object) -> None:
+        setattr(self, self.phase, getattr(self, self.phase) + perf_counter() - self._entered)
 
 
 class Connection(Protocol):
@@ -135,17 +153,20 @@ class Connector(Generic[P]):
         """
         if route.via is not None:
             protocol = await self._through(route, route.via, progress)
-        elif route.socket_path is not None:
-            self._checked(route, [route.socket_path])
-            with progress.during("connect"):
-                protocol = await self._dial_socket(route.socket_path, route)
-            progress.remote_address = route.socket_path
         else:
             addresses = await self._addresses(route, progress)
             with progress.during("connect"):
-                protocol = await self._race(addresses, route)
+                if len(addresses) > 1:
+                    protocol = await self._race(addresses, route)
+                else:
+                    try:
+                        protocol = await self._dial(addresses[0], route)
+                    except OSError as exc:
+                        raise _refused(route, [(addresses[0], exc)]) from exc
             peer = protocol.transport.get_extra_info("peername")  # None if it is gone already
-            progress.remote_address = peer[:2] if peer else (route.host, route.port)
+            progress.remote_address = route.socket_path or (
+                peer[:2] if peer else (route.host, route.port)
+            )
         if route.tls is not None:
             with progress.during("tls"):
                 await _secure(protocol, route, route.tls)
@@ -191,8 +212,8 @@ class Connector(Generic[P]):
 
     async def _addresses(self, route: Route, progress: Progress) -> list[str]:
         """The addresses to dial, in this order; whatever may not be dialled is taken out here."""
-        if _is_ip(route.host):
-            return self._checked(route, [route.host])
+        if route.socket_path is not None or _is_ip(route.host):
+            return self._checked(route, [route.socket_path or route.host])
         with progress.during("dns"):
             found = await self._resolver.resolve(route.host, route.port)
         addresses = interleave(found)
@@ -215,11 +236,6 @@ class Connector(Generic[P]):
 
         The next is dialled 250 ms after the one before it, or as soon as one fails.
         """
-        if len(addresses) == 1:
-            try:
-                return await self._dial(addresses[0], route)
-            except OSError as exc:
-                raise _refused(route, [(addresses[0], exc)]) from exc
         untried = deque(addresses)
         attempts: dict[asyncio.Task[P], str] = {}  # under way, oldest first
         failures: list[tuple[str, OSError]] = []
@@ -253,16 +269,13 @@ class Connector(Generic[P]):
         return winner
 
     async def _dial(self, address: str, route: Route) -> P:
-        loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(self._maker(route), address, route.port)
-        return made.protocol if isinstance(made, _Gate) else made  # type: ignore[no-any-return]
-
-    async def _dial_socket(self, path: str, route: Route) -> P:
-        loop = asyncio.get_running_loop()
-        try:
-            _, made = await loop.create_unix_connection(self._maker(route), path)
-        except OSError as exc:
-            raise _refused(route, [(path, exc)]) from exc
+        """Dial an address; that of a Unix domain socket is its path."""
+        loop, maker = asyncio.get_running_loop(), self._maker(route)
+        made: Any
+        if route.socket_path is not None:
+            _, made = await loop.create_unix_connection(maker, address)
+        else:
+            _, made = await loop.create_connection(maker, address, route.port)
         return made.protocol if isinstance(made, _Gate) else made  # type: ignore[no-any-return]
 
     def _maker(self, route: Route) -> Callable[[], Any]:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from time import monotonic
+from typing import Any
 
 from fastreq.ceiling import Ceiling
 from fastreq.connect import Connector, Progress, Route
@@ -155,27 +156,26 @@ class Engine:
     ) -> HTTPProtocol:
         """Lease a connection where none was idle; the wait in line is not counted in `total`."""
         began = monotonic()
-        connecting_since = 0.0
+        progress = Progress()
 
-        async def connect() -> HTTPProtocol:
-            nonlocal connecting_since
-            connecting_since = monotonic()
-            queued = connecting_since - began
-            return await self._connect(route, timeout, exchange.total_due + queued)
+        def connect() -> Coroutine[Any, Any, HTTPProtocol]:
+            progress.since = now = monotonic()
+            return self._connect(route, timeout, exchange.total_due + now - began, progress)
 
         connection = await self.pool.lease(route, connect, timeout=timeout.pool, fresh=fresh)
-        queued = (connecting_since or monotonic()) - began
+        queued = (progress.since or monotonic()) - began
         exchange.queued += queued
         exchange.total_due += queued
-        if connecting_since:
+        if progress.since:
             exchange.opened = connection.opened
         return connection
 
-    async def _connect(self, route: Route, timeout: Timeout, total_due: float) -> HTTPProtocol:
+    async def _connect(
+        self, route: Route, timeout: Timeout, total_due: float, progress: Progress
+    ) -> HTTPProtocol:
         """Open a connection, within the time there is."""
         self._refuse_if_closed()
-        progress = Progress()
-        now = monotonic()
+        now = progress.since
         connect_due = NEVER if timeout.connect is None else now + timeout.connect
         due = min(connect_due, total_due)
         try:
@@ -186,7 +186,7 @@ class Engine:
             raise
         except TimeoutError as exc:
             total = total_due < connect_due
-            raise _connect_timeout(route, progress, now, due, total).at(progress.phase) from exc
+            raise _connect_timeout(route, progress, due, total).at(progress.phase) from exc
         self._refuse_if_closed(connection)
         connection.name = route.in_full
         connection.ceiling = self._ceiling
@@ -301,13 +301,11 @@ def _may_repeat(exchange: Exchange, request: Request) -> bool:
     )
 
 
-def _connect_timeout(
-    route: Route, progress: Progress, since: float, due: float, total: bool
-) -> TimeoutException:
+def _connect_timeout(route: Route, progress: Progress, due: float, total: bool) -> TimeoutException:
     option, error = ("total", TotalTimeout) if total else ("connect", ConnectTimeout)
     now = monotonic()
     text = (
-        f"no connection to {route.in_full} after {now - since:.1f} s, in "
+        f"no connection to {route.in_full} after {now - progress.since:.1f} s, in "
         f"{_DOING[progress.phase]}; "
         f"Timeout({option}=...) moves it"
     )

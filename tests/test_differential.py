@@ -180,6 +180,9 @@ WE_ACCEPT = {
     ),
     "an odd Connection (9110, 7.6.1: options that nobody knows)": has(rb"^(connection|upgrade)"),
     "trailers (9112, 7.1.2)": has(rb"^0+\r\n(?!\r\n)"),
+    "a tab around chunked (9112, 5: white space around a value is no part of it)": has(
+        rb"^transfer-encoding:[ \t]*chunked[ \t]*\t"
+    ),
 }
 
 
