@@ -1,11 +1,12 @@
 """fastreq: a strict, fast HTTP/1.1 client for asyncio, in plain Python."""
 
+from typing import TYPE_CHECKING, Any
+
 from fastreq import http as http  # `fastreq.http.Client()`, as the seed's README has it
 from fastreq.bulk.crew import Result, Results
 from fastreq.bulk.progress import Progress
 from fastreq.call import Transport
 from fastreq.client import Client, Upgraded
-from fastreq.cluster import FanOutReport, fan_out
 from fastreq.content.events import ServerSentEvent
 from fastreq.errors import (
     BlockedAddress,
@@ -63,6 +64,9 @@ from fastreq.trace import (
     RetryScheduled,
 )
 from fastreq.url import URL
+
+if TYPE_CHECKING:
+    from fastreq.cluster import FanOutReport, fan_out
 
 __version__ = "0.1.0"
 
@@ -147,3 +151,16 @@ __all__ = [
     "request",
     "run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What few need is imported by those who do (benchmark: import)."""
+    if name in ("FanOutReport", "fan_out"):
+        from fastreq import cluster
+
+        return getattr(cluster, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

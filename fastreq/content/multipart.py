@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from secrets import token_hex
 from typing import Any, NamedTuple
 
 from fastreq.content.form import fields, pairs
@@ -48,7 +47,7 @@ def encode_multipart(data: Any, files: Any, boundary: str | None = None) -> Enco
         ValueError: a text has no UTF-8, or a file is closed.
         LocalProtocolError: the boundary, or a name, type or header of a part, cannot be sent.
     """
-    boundary = token_hex(16) if boundary is None else _checked(boundary)
+    boundary = os.urandom(16).hex() if boundary is None else _checked(boundary)
     parts = [_field(name, value) for name, value in fields({} if data is None else data, "data")]
     parts += [_file(name, given) for name, given in pairs({} if files is None else files, "files=")]
     content_type = f"multipart/form-data; boundary={_parameter(boundary)}"

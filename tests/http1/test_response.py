@@ -79,6 +79,13 @@ def refuse(data: bytes, error: type[FastreqError] = RemoteProtocolError, **how: 
     return sorted(texts)[0]
 
 
+def refusal(data: bytes) -> str:
+    """Have it refused, whole; returns the text of the error."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        _read([data], "GET", False, None)
+    return str(caught.value)
+
+
 # ---- heads
 
 
@@ -217,12 +224,90 @@ def test_folds_that_are_refused(fields):
     refuse(OK + fields + b"\r\n")
 
 
+def test_any_field_can_be_folded():
+    """But for those of the framing, wherever they stand; and a control character is no blank."""
+    got = read(OK + b"A: b \r\n c\r\nD: e\t\r\n\t f\t\r\nContent-Length: 0\r\n\r\n")
+
+    assert [(b"A", b"b c"), (b"D", b"e f")] == list(got.fields[:2])
+    assert "Content-Length: 1" in refuse(OK + b"A: b\r\nContent-Length: 1\r\n 5\r\n\r\n")
+    for field in (b"A: b\x0b\r\n c", b"A: b\r\n c\x0b"):
+        refuse(OK + field + b"\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_the_line_at_fault_is_shown():
+    """Errors name it, and not its neighbours."""
+    assert "'Na me: x'" in refusal(OK + b"A: b\r\nNa me: x\r\nC: d\r\n\r\n")
+    assert "'HTTP/3'" in refusal(b"HTTP/3\r\nA: b\r\n\r\n")
+    assert "'5, 6'" in refusal(OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n")
+    assert "gzip" in refusal(OK + b"Transfer-Encoding: gzip\r\n\r\n")
+
+
+def test_what_came_of_a_head_is_shown():
+    """A connection that ends in the middle of one says how it began."""
+    reader = ResponseReader("GET", WholeBody(None))
+    assert not reader.begun
+    reader.receive(memoryview(b"HTTP/1.1 2"))
+    assert reader.begun
+
+    with pytest.raises(RemoteProtocolError, match=r"HTTP/1\.1 2"):
+        reader.receive_eof(clean=True)
+
+
+def test_a_bad_head_is_a_begun_response():
+    """So the request was heard, and is not sent again as if nothing had come."""
+    reader = ResponseReader("GET", WholeBody(None))
+    with pytest.raises(RemoteProtocolError):
+        reader.receive(memoryview(b"HTTP/3\r\n\r\n"))
+
+    assert reader.begun
+
+
 def test_interim_responses_are_passed_over():
     """100, 102 and 103 are no answers, however many fields they have (rows 19, 71)."""
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     got = read(interim + OK + b"Content-Length: 2\r\n\r\nhi")
 
     assert (200, b"hi") == (got.status, got.body)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(100, True), (102, False), (103, False)])
+def test_100_is_told_apart(status, expected):
+    """It is what a body with Expect waits for, and stays true whatever else follows."""
+    reader = ResponseReader("POST", WholeBody(None))
+    assert not reader.continued
+    for number in (status, 103):
+        reader.receive(memoryview(b"HTTP/1.1 %d X\r\n\r\n" % number))
+
+    assert expected is reader.continued
+    assert reader.begun
+    assert not reader.ended
+
+
+@pytest.mark.parametrize("step", [1, 999])
+def test_101_ends_http(step):
+    """Where an upgrade was asked for, 101 is the answer, and 103 still is none (row 62)."""
+    reader = ResponseReader("GET", WholeBody(None))
+    reader.switches = True
+    data = b"HTTP/1.1 103 X\r\n\r\nHTTP/1.1 101 X\r\nContent-Length: 5\r\n\r\nhello"
+    rest = feed(reader, (data[i : i + step] for i in range(0, len(data), step)))
+
+    assert reader.switched
+    assert (101, True, b"hello") == (reader.head.status, reader.ended, rest)
+
+
+@pytest.mark.parametrize(
+    ("status", "switched", "rest"), [(200, True, b"hello"), (299, True, b"hello"), (300, False, b"")]
+)
+def test_connect_begins_a_tunnel(status, switched, rest):
+    """2xx does, and neither framing field counts; any other answer has a body (rule 2)."""
+    reader = ResponseReader("CONNECT", WholeBody(None))
+    reader.switches = True
+    head = b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status
+
+    assert rest == feed(reader, iter([head + b"hello"]))
+    assert reader.ended
+    assert switched is reader.switched
+    assert not reader.persistent
 
 
 def test_101_needs_an_upgrade():
@@ -419,6 +504,21 @@ def test_data_is_followed_by_crlf(end):
     refuse(CHUNKED + b"5\r\nhello" + end + b"0\r\n\r\n")
 
 
+def test_sizes_beside_extensions_are_hexadecimal():
+    """As those without."""
+    for size in (b"10;a", b"0A ; b=c"):
+        body = b"x" * int(size[:2], 16)
+        assert body == read(CHUNKED + size + b"\r\n" + body + b"\r\n0\r\n\r\n").body
+
+
+def test_what_follows_chunks_is_left():
+    """After the last of them there are none, whatever it looks like (row 26)."""
+    for end in (b"0\r\n", b"0\r\nA: b\r\n"):
+        got = read(CHUNKED + end + b"\r\n5\r\nhello\r\n0\r\n\r\n")
+
+        assert (b"", b"5\r\nhello\r\n0\r\n\r\n") == (got.body, got.rest)
+
+
 def test_trailers_are_kept_apart():
     """They are there, and never among the headers (row 29)."""
     got = read(CHUNKED + b"2\r\nhi\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n")
@@ -493,6 +593,54 @@ def test_as_many_fields_as_allowed():
         _read([OK + b"A: b\r\n" * 256 + b"Content-Length: 0\r\n\r\n"], "GET", False, None)
 
 
+def test_as_many_trailers_as_allowed():
+    """64 fields are, 65 are not."""
+    trailers = CHUNKED + b"0\r\n" + b"A: b\r\n" * 64
+
+    assert b"A: b\r\n" * 64 == _read([trailers + b"\r\n"], "GET", False, None)[3]
+    assert "64 fields" in refusal(trailers + b"A: b\r\n\r\n")
+
+
+def test_as_large_trailers_as_allowed():
+    """16 KiB are, one byte more is not; be it in a line or in two."""
+    for lines in (b"A: %b\r\n", b"A: b\r\nA: %b\r\n"):
+        size = framing.MAX_TRAILERS - len(lines) + len(b"%b")
+        fields = lines % (b"x" * size)
+
+        assert fields == _read([CHUNKED + b"0\r\n" + fields + b"\r\n"], "GET", False, None)[3]
+        refusal(CHUNKED + b"0\r\nA" + fields + b"\r\n")
+
+
+def test_as_many_extensions_as_allowed():
+    """1 KiB in a line and 16 KiB in a body are; one byte more is not."""
+    line = b"1" + b";" * (framing.MAX_CHUNK_LINE - len(b"1\r\n")) + b"\r\n"
+    chunk = b"1" + b";" * 512 + b"\r\nx\r\n"
+    chunks = chunk * (framing.MAX_EXTENSIONS // 512)
+    last = b"0\r\n\r\n"
+
+    assert b"x" == _read([CHUNKED + line + b"x\r\n" + last], "GET", False, None)[2]
+    assert "1024 bytes" in refusal(CHUNKED + line.replace(b"1;", b"1;;") + b"x\r\n" + last)
+    assert 32 == len(_read([CHUNKED + chunks + last], "GET", False, None)[2])
+    assert "extensions" in refusal(CHUNKED + chunks + b"0;\r\n\r\n")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_limit_of_heads_is_of_all_together(at_once):
+    """The final head counts with the interim ones before it, to the byte."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nA: %b\r\n\r\n"
+    final = OK + b"Content-Length: 0\r\n\r\n"
+    size = response.MAX_HEAD - 2 * (len(interim) - len(b"%b")) - len(final)
+
+    for more in (0, 1):
+        heads = interim % (b"x" * (size - 99)) + interim % (b"x" * (99 + more))
+        pieces = [heads, final] if at_once else [heads + final]
+        if not more:
+            assert 200 == _read(pieces, "GET", False, None)[0]
+        else:
+            with pytest.raises(RemoteProtocolError, match="larger than 65536"):
+                _read(pieces, "GET", False, None)
+
+
 def test_as_large_a_head_as_allowed():
     """64 KiB are a head; one byte more is not."""
     filler = response.MAX_HEAD - len(OK + b"A: \r\nContent-Length: 0\r\n\r\n")
@@ -515,16 +663,10 @@ def test_as_many_interim_responses_as_allowed():
 
 def test_an_error_shows_little_of_a_peers_data():
     """Texts are escaped, and cut (1b: Go CVE-2026-42507)."""
-    text = refuse_text(b"\x1b[31m" + b"x" * 5000 + b"\r\n\r\n")
+    text = refusal(b"\x1b[31m" + b"x" * 5000 + b"\r\n\r\n")
 
     assert "\x1b" not in text
     assert len(text) < 300
-
-
-def refuse_text(data: bytes) -> str:
-    with pytest.raises(RemoteProtocolError) as caught:
-        _read([data], "GET", False, None)
-    return str(caught.value)
 
 
 # ---- bodies
@@ -606,6 +748,45 @@ def test_the_servers_hint():
     reader.receive(memoryview(OK + b"Keep-Alive: max=5, timeout=7\r\n\r\n"))
 
     assert 7 == reader.head.keep_alive_seconds
+
+
+@each_row(
+    ("status", "fields", "length"),
+    [
+        (200, b"Content-Length: 5\r\n", 5),
+        (299, b"Content-Length: 0\r\n", 0),
+        (304, b"Content-Length: 5\r\n", None),
+        (204, b"Content-Length: 5\r\n", None),
+        (205, b"Content-Length: 5\r\n", 5),
+        (305, b"Content-Length: 5\r\n", 5),
+        (199, b"Content-Length: 5\r\n", None),
+        (200, b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", None),
+        (200, b"", None),
+    ],
+)
+def test_what_a_length_alone_ends(status, fields, length):
+    """Such a response is read in one step."""
+    head = response.parse_head(b"HTTP/1.1 %d X\r\n%b" % (status, fields))
+
+    assert length == head.body_length
+
+
+def test_what_is_read_of_a_head():
+    """The fields that others ask for, once and for all."""
+    head = response.parse_head(
+        b"HTTP/1.2 200 OK\r\nSet-Cookie: a=b\r\nContent-Encoding: GZIP\r\n"
+        b"Content-Encoding: \xe4\r\nKeep-Alive: max=5\r\nKeep-Alive: timeout=7\r\n"
+    )
+    assert ("HTTP/1.1", 200, b"OK") == (head.http_version, head.status, head.reason)
+    assert head.sets_cookies
+    assert ("gzip", "\xe4") == head.content_encoding
+    assert 7 == head.keep_alive_seconds
+
+    head = response.parse_head(b"HTTP/1.0 200\r\n")
+    assert ("HTTP/1.0", b"") == (head.http_version, head.reason)
+    assert head.sets_cookies is False
+    assert () == head.content_encoding
+    assert head.keep_alive_seconds is None
 
 
 def test_the_regex_of_a_head_is_linear():
