@@ -296,7 +296,8 @@ def test_101_ends_http(step):
 
 
 @pytest.mark.parametrize(
-    ("status", "switched", "rest"), [(200, True, b"hello"), (299, True, b"hello"), (300, False, b"")]
+    ("status", "switched", "rest"),
+    [(200, True, b"hello"), (299, True, b"hello"), (300, False, b"")],
 )
 def test_connect_begins_a_tunnel(status, switched, rest):
     """2xx does, and neither framing field counts; any other answer has a body (rule 2)."""

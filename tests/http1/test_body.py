@@ -1,0 +1,89 @@
+"""The places of a body: what they hold, what they count, and what they let go."""
+
+import gc
+
+import pytest
+
+from fastreq.errors import BodyTooLarge
+from fastreq.http1.body import DIRECT, SMALLEST, StreamedBody, WholeBody
+
+
+def test_a_stream_counts_what_nobody_has_read():
+    """Pieces come out as they went in, and `size` is the bytes of those that are left."""
+    body = StreamedBody()
+    assert 0 == body.size
+    for piece in (b"abc", memoryview(b"de"), b"f"):
+        body.write(piece)
+    assert 6 == body.size
+
+    assert b"abc" == body.take()
+    assert 3 == body.size
+    assert b"de" == body.take()
+    assert 1 == body.size
+
+    body.drop()
+    assert (0, 0) == (body.size, len(body.pieces))
+
+
+def test_a_body_is_handed_out_once():
+    """Nothing of it is kept."""
+    body = WholeBody(None)
+    body.write(b"a")
+    body.write(b"b")
+
+    assert b"ab" == body.value()
+    assert b"" == body.value()
+
+
+def test_the_error_names_the_limit():
+    """By what is announced, and by what comes."""
+    body = WholeBody(4)
+    with pytest.raises(BodyTooLarge, match="max_body=4 "):
+        body.expect(5)
+    with pytest.raises(BodyTooLarge, match="max_body=4 "):
+        body.write(b"hello")
+
+
+def test_a_window_is_worth_a_read():
+    """It ends where bytes that follow the body could come with it, and is not tiny."""
+    body = WholeBody(None)
+    assert body.window() is None
+    body.expect(DIRECT + SMALLEST)
+    assert SMALLEST == len(body.window())
+
+    body.filled(1)
+    assert body.window() is None
+
+
+def test_a_body_that_is_given_up():
+    """Its place is free at once, and nothing complains when it goes."""
+    body = WholeBody(None)
+    body.expect(2 * DIRECT)
+    body.write(b"x")
+    place = body.window()
+    place.release()
+    view = body._segment.view
+    body.give_up()
+
+    with pytest.raises(ValueError, match="released"):
+        len(view)
+    assert body.window() is None
+    assert b"" == body.value()
+
+    small = WholeBody(None)
+    small.write(b"a")
+    small.write(b"b")
+    small.give_up()
+    assert b"" == small.value()
+
+
+def test_a_place_that_is_still_looked_at():
+    """The garbage collector takes a view and its place in any order, without a complaint."""
+    body = WholeBody(None)
+    body.expect(2 * DIRECT)
+    view = body._segment.view
+    body._segment._place.close()
+    assert 2 * DIRECT == len(view)
+
+    del body, view
+    gc.collect()
