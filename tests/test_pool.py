@@ -219,6 +219,34 @@ async def test_who_does_not_let_go_is_not_waited_for_ever(monkeypatch):
     assert await stand.lease() is stand.opened[1]
 
 
+async def test_where_there_is_room_nobody_waits_for_what_is_closed():
+    """Two may be open, and one is, beside the one that lingers."""
+    stand = Stand(max_per_host=2)
+    first = await stand.lease()
+    first.lingers = True
+    stand.pool.give_back(first, False)
+    asked = stand.ask()
+    await turns()
+
+    assert asked.done()
+    first.go()
+
+
+async def test_who_lets_go_at_last():
+    """It has been given up by then, and that is no error."""
+    stand = Stand(max_per_host=1)
+    first = await stand.lease()
+    first.lingers = True
+    stand.pool.give_back(first, False)
+    (host,) = stand.pool._hosts.values()
+    host.leaving[first] = 0.0  # it has counted for long enough
+    second = await stand.lease()
+    first.go()
+
+    stand.rest(second)
+    assert second is await stand.lease()
+
+
 async def test_all_that_linger_cost_one_wait():
     """Each counts for so long after it was closed, and not after the one before it."""
     stand = Stand(max_per_host=10)
@@ -394,6 +422,20 @@ async def test_a_slot_goes_to_who_has_waited_longest():
     assert [A, A, B, A] == [ask.result().host.key for ask in asks]
 
 
+async def test_a_host_is_given_a_second_slot_of_another():
+    """The slots of each stay counted."""
+    stand = Stand(max_connections=2)
+    await stand.lease(A)
+    elsewhere = await stand.lease(B)
+    asked = stand.ask(A)
+    await turns()
+    stand.rest(elsewhere)
+    await asked
+
+    assert (2, 2) == (stand.stats().open, stand.stats().leased)
+    assert None is stand.stats(B)
+
+
 async def test_a_line_elsewhere_is_not_starved_by_a_busy_host():
     """A waits for longer than whoever comes to B later: B's connection goes, though B wants it."""
     stand = Stand(max_connections=1)
@@ -440,6 +482,21 @@ async def test_cancelled_in_line():
 
     stand.rest(connection)
     assert connection is await second
+
+
+async def test_cancelled_just_before_being_given_a_connection():
+    """Nobody is in line any more, though the line does not know yet: it rests."""
+    stand = Stand(max_per_host=1)
+    connection = await stand.lease()
+    waiting = stand.ask()
+    await turns()
+    waiting.cancel()
+    stand.rest(connection)
+    await turns()
+
+    assert waiting.cancelled()
+    assert OriginStats(open=1, leased=0, idle=1, waiting=0, opened=1, reused=0) == stand.stats()
+    assert connection is stand.pool.take(A)
 
 
 @pytest.mark.parametrize("reusable", [True, False])
@@ -500,6 +557,20 @@ async def test_too_long_in_line():
     assert set() == stand.watch.items
     stand.rest(connection)
     assert OriginStats(1, 0, 1, 0, 1, 0) == stand.stats()
+
+
+async def test_not_yet_too_long_in_line():
+    """Whoever has a second to wait waits for it."""
+    stand = Stand(max_per_host=1)
+    connection = await stand.lease()
+    waiting = stand.ask(timeout=60)
+    await turns()
+    (waiter,) = stand.watch.items
+
+    assert monotonic() + 59 < waiter.due == waiter.check(monotonic(), 0.0)
+    assert not waiting.done()
+    stand.rest(connection)
+    assert connection is await waiting
 
 
 async def test_too_long_in_line_for_the_loop_was_blocked():
@@ -565,6 +636,22 @@ async def test_losing_a_leased_connection_is_for_its_holder_to_say():
 
     stand.pool.give_back(connection, False)
     assert {} == stand.pool.stats()
+
+
+async def test_what_is_used_again_is_counted():
+    """Each time, whether it was idle or came by way of the line."""
+    stand = Stand(max_per_host=1)
+    connection = await stand.lease()
+    for _ in range(2):
+        stand.rest(connection)
+        await stand.lease()
+    for _ in range(2):
+        waiting = stand.ask()
+        await turns()
+        stand.rest(connection)
+        await waiting
+
+    assert (1, 4) == (stand.stats().opened, stand.stats().reused)
 
 
 async def test_stats_add_up():

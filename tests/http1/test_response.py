@@ -76,6 +76,7 @@ def refuse(data: bytes, error: type[FastreqError] = RemoteProtocolError, **how: 
         with pytest.raises(error) as caught:
             _read(pieces, how.get("method", "GET"), bool(how.get("closed")), how.get("limit"))
         texts.add(str(caught.value))
+    assert "None" not in texts, "an error says what was wrong"
     return sorted(texts)[0]
 
 
@@ -83,6 +84,7 @@ def refusal(data: bytes) -> str:
     """Have it refused, whole; returns the text of the error."""
     with pytest.raises(RemoteProtocolError) as caught:
         _read([data], "GET", False, None)
+    assert "None" != str(caught.value), "an error says what was wrong"
     return str(caught.value)
 
 
@@ -226,9 +228,9 @@ def test_folds_that_are_refused(fields):
 
 def test_any_field_can_be_folded():
     """But for those of the framing, wherever they stand; and a control character is no blank."""
-    got = read(OK + b"A: b \r\n c\r\nD: e\t\r\n\t f\t\r\nContent-Length: 0\r\n\r\n")
+    got = read(OK + b"A: X \r\n X\r\nD: e\t\r\n\t f\t\r\nContent-Length: 0\r\n\r\n")
 
-    assert [(b"A", b"b c"), (b"D", b"e f")] == list(got.fields[:2])
+    assert [(b"A", b"X X"), (b"D", b"e f")] == list(got.fields[:2])
     assert "Content-Length: 1" in refuse(OK + b"A: b\r\nContent-Length: 1\r\n 5\r\n\r\n")
     for field in (b"A: b\x0b\r\n c", b"A: b\r\n c\x0b"):
         refuse(OK + field + b"\r\nContent-Length: 0\r\n\r\n")
@@ -433,7 +435,7 @@ def test_a_cut_connection_ends_no_body():
     reader = ResponseReader("GET", WholeBody(None))
     reader.receive(memoryview(OK + b"\r\nhello"))
 
-    with pytest.raises(IncompleteBody):
+    with pytest.raises(IncompleteBody, match="cut"):
         reader.receive_eof(clean=False)
 
 
@@ -441,6 +443,57 @@ def test_a_cut_connection_ends_no_body():
 def test_a_connection_that_ends_within_a_head(part):
     """No response is delivered (row 32)."""
     refuse(part, closed=True)
+
+
+def test_a_body_that_is_shorter_than_announced_is_waited_for():
+    """By however much."""
+    for length in range(6, 200):
+        reader = ResponseReader("GET", WholeBody(None))
+        reader.receive(memoryview(OK + b"Content-Length: %d\r\n\r\nhello" % length))
+        assert not reader.ended
+
+
+@pytest.mark.parametrize("size", [*range(-2, 3), 5000])
+def test_head_and_body_in_one_read(size):
+    """However much is looked at for a head, the body is all that came."""
+    size += response.USUAL_HEAD - len(OK + b"Content-Length: 4044\r\n\r\n")
+    body = bytes(range(256)) * 40
+
+    assert (
+        body[:size]
+        == _read([OK + b"Content-Length: %d\r\n\r\n%b" % (size, body[:size])], "GET", False, None)[
+            2
+        ]
+    )
+
+
+@each_row(
+    ("method", "pieces"),
+    [
+        ("GET", [OK + b"Content-Length: 5\r\n\r\n", b"hello"]),
+        ("GET", [OK + b"Content-Length: 5\r\n\r\nhello"]),
+        ("GET", [OK + b"Content-Length: 0\r\n\r\n"]),
+        ("GET", [OK + b"Content-Length: 0\r\n\r\nmore"]),
+        ("HEAD", [OK + b"Content-Length: 4\r\n\r\nmore"]),
+        ("GET", [OK + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\n", b"hello", b"\r\n0\r\n\r\n"]),
+        ("GET", [OK + b"\r\n", b"hello"]),
+    ],
+)
+def test_a_stream_has_no_empty_pieces(method, pieces):
+    """They would say nothing to its reader; and what follows a body is no part of it."""
+    reader = ResponseReader(method, StreamedBody())
+    feed(reader, iter(pieces))
+
+    assert list(reader.body.pieces) == ([b"hello"] if b"hello" in b"".join(pieces) else [])
+
+
+def test_only_a_known_length_has_a_window():
+    """Before the head, in chunks, and until the connection ends, nothing is received in place."""
+    for start in (b"H", OK + b"Transfer-Encoding: chunked\r\n\r\n", OK + b"\r\n"):
+        reader = ResponseReader("GET", WholeBody(None))
+        assert reader.window() is None
+        reader.receive(memoryview(start))
+        assert reader.window() is None
 
 
 def test_what_follows_is_left():
@@ -640,6 +693,13 @@ def test_the_limit_of_heads_is_of_all_together(at_once):
         else:
             with pytest.raises(RemoteProtocolError, match="larger than 65536"):
                 _read(pieces, "GET", False, None)
+
+
+def test_a_head_that_trickles_in():
+    """Its bytes are counted once, however they come."""
+    head = OK + b"A: %b\r\nContent-Length: 0\r\n\r\n" % (b"x" * 1000)
+
+    assert 200 == _read([head[i : i + 1] for i in range(len(head))], "GET", False, None)[0]
 
 
 def test_as_large_a_head_as_allowed():
