@@ -10,18 +10,27 @@ Each secret is of its own, so that whoever has seen it is known. They are found 
 percent-encoded, in base64 and in hexadecimal, wherever in a request they stand. The fixture checks
 once more, after the test, what has reached the scripted servers of the test, all of them, and those
 that it was shown; a test that lets a secret get to nobody fails as well.
+
+    FASTREQ_CANARY=1 pytest -q tests/client tests/proxy | grep Leaked
+
+has every request of every test carry one: each that has no credentials is given some, for the
+origin of its URL. Tests that compare requests to the byte fail then, which says nothing; a test at
+whose end a secret is at another origin ends with an error of its own, `Leaked` (TRUST, C18).
 """
 
+import os
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from secrets import token_hex
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
+from fastreq.building import Builder
+from fastreq.messages import Request
 from servers.scripted import WATCHERS
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{20,}")
@@ -62,6 +71,19 @@ class Canary:
         for secret, origin in self._sightings(servers):
             seen[self._meant_for[secret][0]].add(origin)
         return seen
+
+    def leaks(self) -> list[str]:
+        """What a secret has reached that it was not meant for.
+
+        A server may go by another name (Host set by hand), and be reached through TLS to a proxy.
+        """
+        return [
+            f"{name} reached {origin}; it is for {sorted(origins)}"
+            for server in self._servers
+            for secret, origin in self._sightings([server])
+            for name, origins in [self._meant_for[secret]]
+            if not origins & {origin, origin.replace("https", "http", 1), _origin(server.url(""))}
+        ]
 
     def check(self, *servers: Watched) -> None:
         """Fail if a secret reached an origin that it was not meant for, or none that it was."""
@@ -122,3 +144,40 @@ def canary() -> Iterator[Canary]:
     finally:
         WATCHERS.remove(canary.watch)
     canary.check()
+
+
+class Leaked(AssertionError):
+    """Credentials were seen where they do not belong."""
+
+
+def credentialed(canary: Canary, build: Any) -> Any:
+    """`Builder.build()`, which gives each request credentials of its own, unless it has some."""
+
+    def build_with_secret(
+        self: Builder, method: str, url: Any, options: Mapping[str, Any]
+    ) -> Request:
+        request: Request = build(self, method, url, options)
+        sent = request.options or self.defaults
+        has_its_own = sent.auth or request.url.userinfo or "authorization" in request.fields.names
+        if not has_its_own and request.method not in ("TRACE", "CONNECT"):
+            secret = canary.secret(f"that of {request}", request.url.origin)
+            request.headers["Authorization"] = f"Bearer {secret}"
+        return request
+
+    return build_with_secret
+
+
+if os.environ.get("FASTREQ_CANARY"):
+
+    @pytest.fixture(autouse=True)
+    def everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Every request carries a secret, which may reach its own origin and no other."""
+        canary = Canary()
+        WATCHERS.append(canary.watch)
+        monkeypatch.setattr(Builder, "build", credentialed(canary, Builder.build))
+        try:
+            yield
+        finally:
+            WATCHERS.remove(canary.watch)
+        if leaks := canary.leaks():
+            raise Leaked("; ".join(leaks))
