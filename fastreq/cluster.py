@@ -12,28 +12,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import zlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from fastreq.building import URLTypes, check_options
 from fastreq.bulk.bodies import Bodies, bodies_of_part, check_kind, sweep
 from fastreq.bulk.crew import Crew, Results
+from fastreq.bulk.executors import Workers, opened
 from fastreq.bulk.progress import Meter, Progress
 from fastreq.bulk.robots import Robots, check_parser
 from fastreq.bulk.rows import row_of
@@ -45,12 +39,7 @@ from fastreq.oneshot import OF_CLIENT
 from fastreq.options import Limits, check_count
 from fastreq.url import URL
 
-T = TypeVar("T")
-
 MANIFEST = "manifest.json"
-
-MAX_RESTARTS = 2
-"""Times that a pool of our own is made anew after one of its processes was killed."""
 
 
 class Part(NamedTuple):
@@ -173,14 +162,14 @@ def fan_out(
     kept = str(folder / "bodies" if bodies_folder is None else bodies_folder)
     beyond = (Beyond(robots, bodies, kept),) if robots or bodies != "none" else ()
 
-    def work(chosen: Pool, todo: Part) -> Future[PartReport]:
+    def work(chosen: Workers, todo: Part) -> Future[PartReport]:
         path = str(folder / todo.name)
         return chosen.submit(
             run_part, todo.items, path, concurrency, of_client, of_request, *beyond
         )
 
-    with _executor(executor) as pool:
-        for done in _in_flight(_parts(requests, shards, part), pool, work, folder):
+    with opened(executor) as workers:
+        for done in _in_flight(_parts(requests, shards, part), workers, work, folder):
             report.add(done)
             if meter is not None:
                 meter.add(done.rows, done.rows - done.ok, done.bytes)
@@ -360,22 +349,22 @@ def _shown(item: str | Request) -> Any:
 
 def _in_flight(
     parts: Iterator[Part],
-    pool: Pool,
-    work: Callable[[Pool, Part], Future[PartReport]],
+    workers: Workers,
+    work: Callable[[Workers, Part], Future[PartReport]],
     folder: Path,
 ) -> Iterator[PartReport]:
-    """Keep parts under way, one of each shard, and as many as the pool has use for."""
+    """Keep parts under way, one of each shard, and as many as the workers have use for."""
     waiting: deque[Part] = deque()  # whose shard is busy, or that were lost with their worker
     running: dict[Future[PartReport], Part] = {}
     more = True
     while more or waiting or running:
         busy = {part.shard for part in running.values()}
         broken = False
-        while len(running) < pool.width:
+        while len(running) < workers.width:
             ready = next((part for part in waiting if part.shard not in busy), None)
             if ready is not None:
                 waiting.remove(ready)
-            elif not more or len(waiting) >= 4 * pool.width:
+            elif not more or len(waiting) >= 4 * workers.width:
                 break
             elif (ready := next(parts, None)) is None:
                 more = False
@@ -386,7 +375,7 @@ def _in_flight(
             _refuse_another_job(folder, ready)
             busy.add(ready.shard)
             try:
-                running[work(pool, ready)] = ready
+                running[work(workers, ready)] = ready
             except BrokenExecutor:  # found out by nobody yet
                 waiting.appendleft(ready)
                 broken = True
@@ -404,108 +393,10 @@ def _in_flight(
             # Parts in the order in which they were cut; those that are done say so themselves.
             waiting.extendleft(reversed(running.values()))
             running.clear()
-            pool.restart()
+            workers.restart()
 
 
 def _refuse_another_job(folder: Path, part: Part) -> None:
     for found in folder.glob(f"{part.shard:04d}-{part.number:06d}-*.jsonl"):
         if found.name != part.name:
             raise ValueError(f"{folder} belongs to a job with other requests; use another out=")
-
-
-class Pool:
-    """An executor, and how many parts it has use for at once."""
-
-    def __init__(self, executor: Executor, width: int, make: Callable[[], Executor] | None) -> None:
-        self.executor = executor
-        self.width = width
-        self._make = make  # None: it is somebody else's
-        self._restarts = 0
-
-    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Have it done; a process of our own may be started for it."""
-        with nullcontext() if self._make is None else _interrupt_held():
-            return self.executor.submit(function, *arguments)
-
-    def restart(self) -> None:
-        """Go on with a new one, where the old has lost a process.
-
-        Raises:
-            BrokenExecutor: it is not ours to make, or loses one again and again.
-        """
-        if self._make is None or self._restarts == MAX_RESTARTS:
-            raise BrokenExecutor("a worker process was killed; the finished parts are kept")
-        self._restarts += 1
-        self.executor.shutdown(wait=False, cancel_futures=True)
-        self.executor = self._make()
-
-
-@contextmanager
-def _executor(given: Executor | str | int | None) -> Iterator[Pool]:
-    if isinstance(given, str):
-        with _dask(given) as pool:
-            yield pool
-    elif given is None or isinstance(given, int):
-        with _processes(_cores() if given is None else given) as pool:
-            yield pool
-    else:
-        yield Pool(given, getattr(given, "_max_workers", None) or _cores(), None)
-
-
-def _cores() -> int:
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return count or 1
-
-
-@contextmanager
-def _processes(count: int) -> Iterator[Pool]:
-    """So many processes of our own."""
-
-    def make() -> Executor:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        # Not by fork: a process with threads and a loop is not safe to be copied.
-        spawn = get_context("spawn")
-        return ProcessPoolExecutor(count, mp_context=spawn, initializer=_end_at_interrupt)
-
-    pool = Pool(make(), count, make)
-    try:
-        yield pool
-    finally:
-        pool.executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupt_held() -> Iterator[None]:
-    """Hold back Ctrl-C, from us and, until they can bear it, from the processes started here.
-
-    A worker takes a moment to import what it needs, and would die of it with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_at_interrupt() -> None:
-    """Ctrl-C reaches workers as well: they end without a word, and the submitter tells."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-
-
-@contextmanager
-def _dask(address: str) -> Iterator[Pool]:
-    """A Dask cluster, where each thread of a worker does one part at a time."""
-    try:
-        connect = import_module("distributed").Client
-    except ImportError as exc:
-        raise ImportError(f"executor={address!r} needs pip install 'fastreq-http[dask]'") from exc
-    # pure=False: equal calls are not one; retries: of the parts of a worker that was killed.
-    with connect(address) as dask, dask.get_executor(pure=False, retries=2) as executor:
-        yield Pool(executor, max(1, sum(dask.nthreads().values())), None)

@@ -23,6 +23,7 @@ from servers.counting import counting
 
 import fastreq
 from fastreq import URL, Limits, cluster, fan_out
+from fastreq.bulk import executors
 from fastreq.headers import Headers
 from fastreq.testing import Server
 
@@ -308,7 +309,7 @@ def test_one_part_of_a_shard_at_a_time(tmp_path):
         most = max(most, len(running))
         assert len(set(running)) == len(running) <= 3
         assert pulled <= (len(executor.parts) + 4 * 3 + 8) * 10 + 10
-        executor.parts[finished][1].set_result(fastreq.cluster.PartReport(10, 10, 0, False))
+        executor.parts[finished][1].set_result(cluster.PartReport(10, 10, 0, False))
         finished += 1
     thread.join()
     assert 3 == most
@@ -418,7 +419,7 @@ class Asked(Executor):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 def test_an_interrupt_while_a_worker_starts(monkeypatch):
     """It is held back until the worker can end of it without a word; no other is touched."""
-    with cluster._processes(1) as pool:
+    with executors.processes(1) as pool:
         mask = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, [])
         how = pool.submit(signal.getsignal, signal.SIGINT)
         assert signal.SIGINT not in mask.result(20)
@@ -427,7 +428,7 @@ def test_an_interrupt_while_a_worker_starts(monkeypatch):
         assert signal.SIGINT in pool.submit(blocked).result()
         assert signal.SIGINT not in blocked()
         monkeypatch.undo()
-    with cluster._executor(Asked()) as theirs:
+    with executors.opened(Asked()) as theirs:
         assert signal.SIGINT not in theirs.submit(blocked).result()
 
 
