@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 
 import pytest
 from hypothesis import given
@@ -217,6 +218,23 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(jar, tmp_path, monke
 
     assert "old" == path.read_text()
     assert ["cookies.txt"] == os.listdir(tmp_path)
+
+
+def test_a_file_is_written_beside_the_one_it_replaces(jar, tmp_path, monkeypatch):
+    """In one file system, so that it is replaced in one step; and hidden till then."""
+    jar.set("a", "1", "h.example", expires=NOW + 9)
+    seen = []
+
+    def replace(source, target, real=os.replace):
+        seen.append(os.path.basename(source))
+        real(source, target)
+
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path / "elsewhere"))
+    monkeypatch.setattr(os, "replace", replace)
+    jar.save(tmp_path / "cookies.txt")
+
+    assert ["cookies.txt"] == os.listdir(tmp_path)
+    assert seen[0].startswith(".cookies-")
 
 
 def test_a_link_is_replaced_not_followed(jar, tmp_path):

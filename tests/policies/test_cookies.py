@@ -53,6 +53,57 @@ def received(jar, url, *fields):
     jar.store(parse_url(url), fields)
 
 
+def test_names_that_were_set_by_hand_win(jar):
+    """Each of them, up to its first "=", and without the blanks around it."""
+    received(jar, "http://h.example/", *(f"{name}=jar" for name in ("a", "b", "c", "Xd")))
+
+    assert "a=1;\tb =x=y; Xd=2; c=jar" == sent(jar, "http://h.example/", given="a=1;\tb =x=y; Xd=2")
+
+
+def test_a_domain_and_a_path_choose(jar):
+    """What to look at, to delete and to clear; the dot of a domain is left out."""
+
+    def left():
+        return sorted((cookie.domain, cookie.path) for cookie in jar.all())
+
+    for domain in ("a.example", "b.example"):
+        for path in ("/", "/x"):
+            jar.set("n", domain[0] + path, domain, path)
+
+    assert "b/x" == jar.get("n", domain=".B.example")
+    assert "a/" == jar.get("n", domain="a.example", path="/")
+    assert None is jar.get("n", domain="nobody.example")
+    jar.delete("n", "A.example", "/x")
+    assert [("a.example", "/"), ("b.example", "/"), ("b.example", "/x")] == left()
+    jar.clear(path="/x")
+    assert [("a.example", "/"), ("b.example", "/")] == left()
+    jar.delete("n", "b.example")
+    assert [("a.example", "/")] == left()
+    with pytest.raises(KeyError, match="nothing"):
+        jar.delete("nothing")
+
+
+def test_a_copy_knows_what_is_public(clock):
+    """As the jar that it was made of."""
+    jar = Cookies(clock=clock, public_suffixes=lambda domain: domain == "x.example")
+    for each in (jar, jar.copy()):
+        with pytest.raises(LocalProtocolError, match="anybody can have a host under"):
+            each.set("a", "b", ".x.example")
+        each.set("a", "b", ".y.example")
+
+
+def test_an_empty_jar(jar):
+    """It says so, however often it is asked."""
+    assert [[], []] == [list(jar), list(jar)]
+    assert "" == cookie_header(jar, HTTPS)
+    assert "<Cookies >" == repr(jar)
+
+
+def test_the_repr_has_names_alone(jar):
+    jar.update(a="secret", b="secret")
+    assert "<Cookies a, b>" == repr(jar)
+
+
 # ---- 80: whose a cookie is
 
 

@@ -122,6 +122,15 @@ def test_example_with_another_alphabet(user, userhash):
         assert "Digest username*=UTF-8''J%C3%A4s%C3%B8n%20Doe, " in value
 
 
+def test_a_slash_in_another_alphabet():
+    """Every octet but a letter, a digit and -._~ is percent-encoded in `username*`."""
+    flow = Digest("\u00e9/X", "p").flow(request_to("http://api.example.org/"))
+    next(flow)
+
+    value = flow.send(refusal(UTF8)).fields["Authorization"]
+    assert "username*=UTF-8''%C3%A9%2FX, " in value
+
+
 def test_before_rfc_2617():
     """RFC 2069: no qop, and so no nonce of ours; its section 2.4, with erratum 749."""
     found = answer(

@@ -69,7 +69,7 @@ def test_defaults():
 )
 def test_wrong_options(options):
     [name] = options
-    with pytest.raises(ValueError, match=rf"^Policy\({name}=.*\): expected "):
+    with pytest.raises(ValueError, match=rf"^Policy\({name}=.*\): expected (?!None)"):
         Policy(**options)
 
 
@@ -326,6 +326,15 @@ def test_pauses_are_not_shortened_nor_added():
     assert 0.0 == heard(pace, 200)
 
     assert START + 30 == pace.paused_until
+
+
+def test_a_short_pause_is_one():
+    """As short as it was asked for; a Retry-After may be a date, too."""
+    pace = HostPace(Policy())
+
+    assert 0.25 == pace.pause(START, 0.25)
+    assert 1.0 == heard(HostPace(Policy()), 429, Retry_After="1")
+    assert 60.0 == heard(HostPace(Policy()), 429, Retry_After="Fri, 15 Jan 2027 08:01:00 GMT")
 
 
 def test_a_pause_is_bounded():

@@ -48,6 +48,11 @@ def test_a_proxy_and_its_text(text, shown):
     assert proxy == pickle.loads(pickle.dumps(proxy))
 
 
+def test_the_repr_says_that_there_are_credentials():
+    assert "<Proxy http://h:1>" == repr(Proxy.of("http://h:1"))
+    assert "<Proxy http://[secure]@h:1>" == repr(Proxy.of("http://a:b@h:1"))
+
+
 def test_a_url_object():
     assert Proxy.of("http://a:b@h:1") == Proxy.of(URL("http://a:b@h:1"))
 

@@ -17,7 +17,13 @@ from fastreq.errors import (
 )
 from fastreq.headers import Headers
 from fastreq.messages import Request, Response
-from fastreq.policies.redirects import DEFAULT_SENSITIVE, Hops, next_request, same_origin
+from fastreq.policies.redirects import (
+    DEFAULT_SENSITIVE,
+    Hops,
+    field_names,
+    next_request,
+    same_origin,
+)
 from fastreq.url import parse_url
 
 
@@ -45,6 +51,14 @@ def refusal(base, location, status=302):
         follow(request, location, status)
     assert caught.value.request is request
     return caught.value
+
+
+def test_names_of_fields():
+    """A list of them, and no text, whose letters would be taken for names."""
+    assert {"X-Api-Key", "b"} == field_names(["X-Api-Key", "b"])
+    for wrong in ("X-Api-Key", b"X-Api-Key", [b"X-Api-Key"], [1]):
+        with pytest.raises(TypeError, match=r"sensitive_headers=.*expected names"):
+            field_names(wrong)
 
 
 # ---- what is a redirect

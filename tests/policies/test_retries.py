@@ -127,9 +127,24 @@ def test_values():
 )
 def test_wrong_options(options):
     [(name, value)] = options.items()
-    with pytest.raises(ValueError, match=rf"^Retry\({name}=.*\): expected ") as caught:
+    with pytest.raises(ValueError, match=rf"^Retry\({name}=.*\): expected (?!None)") as caught:
         Retry(**options)
     assert repr(value) in str(caught.value)
+
+
+def test_the_outermost_of_what_is_right():
+    """Limits are part of what they limit."""
+    retry = Retry(statuses={100, 599}, budget=1, backoff=0, max_backoff=0)
+
+    assert ({100, 599}, 1) == (retry.statuses, retry.budget)
+
+
+def test_a_proxy_that_answers_with_a_status_to_retry():
+    """Nothing was sent to anybody else, so whatever the method is."""
+    error = errors.ProxyError("503 from the proxy")
+    assert after(error, request=request_with("POST")) is None
+    error.status = 503
+    assert 0.2 == after(error, request=request_with("POST"))
 
 
 def test_of():

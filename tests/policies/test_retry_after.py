@@ -26,6 +26,21 @@ def test_the_three_formats(text):
     assert EXAMPLE == http_date(text, NOW)
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of Windows is its own")
+def test_dates_are_in_utc_wherever_we_are(monkeypatch):
+    """A date without a zone would be read in ours; so would the year that it is now."""
+    new_years_eve = timegm((2026, 12, 31, 20, 0, 0))
+    monkeypatch.setenv("TZ", "XYZ-9")
+    time.tzset()
+    try:
+        assert EXAMPLE == http_date("Sun, 06 Nov 1994 08:49:37 GMT", NOW)
+        then = http_date("Sunday, 06-Nov-77 08:49:37 GMT", new_years_eve)
+        assert timegm((1977, 11, 6, 8, 49, 37)) == then
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))
 
 

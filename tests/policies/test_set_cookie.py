@@ -17,6 +17,43 @@ NOW = 1_800_000_000.0  # 2027-01-15 08:00:00
 YEAR = 365 * 24 * 3600
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of Windows is its own")
+def test_dates_are_in_utc_wherever_we_are(monkeypatch):
+    """A date without a zone would be read in ours."""
+    monkeypatch.setenv("TZ", "XYZ-9")
+    time.tzset()
+    try:
+        assert NOW == parse_cookie_date("Fri, 15 Jan 2027 08:00:00 GMT")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_what_is_not_said():
+    """Neither path nor SameSite has a default of its own."""
+    said = parse("a=b", NOW)
+
+    assert ("", "", "") == (said.domain, said.path, said.same_site)
+
+
+def test_attributes_that_cannot_be_read_hide_none():
+    """Those before and behind them count."""
+    for bad in ("Path=/" + "x" * 2000, "Expires=never", "Max-Age=soon"):
+        said = parse(f"a=b; HttpOnly; {bad}; Secure; SameSite=LaX; Path=/X", NOW)
+
+        assert (True, True, "LaX", "/X") == (
+            said.http_only,
+            said.secure,
+            said.same_site,
+            said.path,
+        )
+
+
+def test_the_shortest_life():
+    """It lasts for a second."""
+    assert NOW + 1 == parse("a=b; Max-Age=1", NOW).expires
+
+
 # ---- name and value
 
 
@@ -35,6 +72,7 @@ YEAR = 365 * 24 * 3600
         ("a=b,c=d", "a", "b,c=d"),  # one field, one cookie
         ("a=%0D%0Ab; x", "a", "%0D%0Ab"),  # and nothing is decoded
         ("a=\xe4\xf6", "a", "\xe4\xf6"),
+        ("Xa=bX", "Xa", "bX"),
         ("a=b;;; ;=;secure", "a", "b"),
     ],
 )
