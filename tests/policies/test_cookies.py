@@ -12,6 +12,7 @@ from tables import each_row
 
 from fastreq.errors import LocalProtocolError
 from fastreq.headers import Headers
+from fastreq.messages import Response
 from fastreq.policies import cookie_store
 from fastreq.policies.cookies import MAX_SENT, MAX_SENT_BYTES, Cookies, cookie_header
 from fastreq.url import parse_url
@@ -90,6 +91,45 @@ def test_a_copy_knows_what_is_public(clock):
         with pytest.raises(LocalProtocolError, match="anybody can have a host under"):
             each.set("a", "b", ".x.example")
         each.set("a", "b", ".y.example")
+
+
+def test_a_jar_that_changes_between_two_looks(jar):
+    """What it seems to have is what it has, whatever came and went since."""
+    jar.set("a", "1", "h.example")
+    assert ["a"] == list(jar)
+    jar.set("b", "2", "h.example")
+    assert ["a", "b"] == list(jar)
+    del jar["a"]
+    jar.set("c", "3", "h.example")
+    assert ["b", "c"] == list(jar)
+
+    other = Cookies()
+    other["a"] = "1"
+    assert ["a"] == list(other)
+    del other["a"]
+    assert [] == list(other)
+
+
+def test_what_is_kept_of_a_cookie(jar):
+    """All that was said; nobody but the reader of a jar asks for HttpOnly and SameSite."""
+    received(jar, "https://h.example/", "a=b; HttpOnly; SameSite=Lax", "c=d")
+    said, unsaid = jar.all()
+
+    assert (True, "Lax") == (said.http_only, said.same_site)
+    assert (False, "") == (unsaid.http_only, unsaid.same_site)
+
+
+def test_a_response_that_takes_back_what_it_set(jar):
+    received(jar, "http://h.example/", "a=b", "a=; Max-Age=0")
+    assert not jar
+
+
+def test_the_jar_of_a_response():
+    """What it set, where it came from."""
+    jar = Response.jar(HTTPS, ["a=b", "c=d; Domain=elsewhere.example"])
+
+    assert {"a": "b"} == dict(jar)
+    assert "www.example.com" == jar.all()[0].domain
 
 
 def test_an_empty_jar(jar):

@@ -378,6 +378,17 @@ def test_no_proxy(authority, proxied):
     assert proxied == (chosen(f"http://{authority}/", **environ) is not None)
 
 
+def test_blocks_of_ipv4_in_the_clothes_of_ipv6():
+    """All of IPv4, and no less; a larger block is one of IPv6. A zone says nothing."""
+    for exempt, url, proxied in (
+        ("::ffff:0:0/96", "http://10.6.6.6/", False),
+        ("::ffff:0:0/96", "http://[2001:db8::1]/", True),
+        ("::ffff:0:0/90", "http://[2001:db8::1]/", True),
+        ("fe80::2%eth0", "http://[fe80::2]/", False),
+    ):
+        assert proxied == (chosen(url, HTTP_PROXY="p:1", NO_PROXY=exempt) is not None)
+
+
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "10.1.515"])
 def test_decimal_addresses_fool_nobody(host):
     """They are no hosts of a URL, so that no two readings of them can differ."""
