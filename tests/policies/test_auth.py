@@ -207,7 +207,9 @@ def test_a_token_is_text():
         Bearer(5)
 
 
-def test_a_token_is_not_shown():
+def test_what_is_shown():
+    """Who, and never by what."""
+    assert "<Basic user='u'>" == repr(Basic("u", "secret"))
     assert "<Bearer>" == repr(Bearer("secret"))
 
 

@@ -58,6 +58,7 @@ def test_names_that_were_set_by_hand_win(jar):
     """Each of them, up to its first "=", and without the blanks around it."""
     received(jar, "http://h.example/", *(f"{name}=jar" for name in ("a", "b", "c", "Xd")))
 
+    assert "a=1;b=2; c=jar; Xd=jar" == sent(jar, "http://h.example/", given="a=1;b=2")
     assert "a=1;\tb =x=y; Xd=2; c=jar" == sent(jar, "http://h.example/", given="a=1;\tb =x=y; Xd=2")
 
 
@@ -84,6 +85,14 @@ def test_a_domain_and_a_path_choose(jar):
         jar.delete("nothing")
 
 
+def test_a_copy_knows_what_time_it_is(jar, clock):
+    """By the clock of the jar that it was made of."""
+    clock.now = 0.0
+    received(jar, "http://h.example/", "a=b; Max-Age=5")
+
+    assert ["a"] == list(jar.copy())
+
+
 def test_a_copy_knows_what_is_public(clock):
     """As the jar that it was made of."""
     jar = Cookies(clock=clock, public_suffixes=lambda domain: domain == "x.example")
@@ -107,7 +116,7 @@ def test_a_jar_that_changes_between_two_looks(jar):
     other["a"] = "1"
     assert ["a"] == list(other)
     del other["a"]
-    assert [] == list(other)
+    assert [[], []] == [list(other), list(other)]
 
 
 def test_what_is_kept_of_a_cookie(jar):

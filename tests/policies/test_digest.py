@@ -14,7 +14,7 @@ from fastreq.messages import Request, Response
 from fastreq.policies import digest as digest_module
 from fastreq.policies.challenges import quoted_string, read_challenges
 from fastreq.policies.digest import MAX_ORIGINS, Digest
-from fastreq.url import parse_url
+from fastreq.url import URL, parse_url
 
 HASHES = {
     "MD5": "md5",
@@ -129,6 +129,15 @@ def test_a_slash_in_another_alphabet():
 
     value = flow.send(refusal(UTF8)).fields["Authorization"]
     assert "username*=UTF-8''%C3%A9%2FX, " in value
+
+
+def test_a_whole_server_is_signed_as_it_is_asked():
+    """By an asterisk, which is no path (RFC 9112, section 3.2.4)."""
+    asked = Request("OPTIONS", URL("http://api.example.org/").whole_server(), Headers())
+    flow = Digest("u", "p").flow(asked)
+    next(flow)
+
+    assert 'uri="*", ' in flow.send(refusal(UTF8)).fields["Authorization"]
 
 
 def test_before_rfc_2617():

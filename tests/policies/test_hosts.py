@@ -40,6 +40,7 @@ def test_defaults():
         policy.obey_server,
     )
     assert Policy(rate=5) == Policy(rate=5.0)
+    assert 1 == Policy(max_connections=1).max_connections
     with pytest.raises(AttributeError):
         policy.rate = 1
 
@@ -326,6 +327,14 @@ def test_pauses_are_not_shortened_nor_added():
     assert 0.0 == heard(pace, 200)
 
     assert START + 30 == pace.paused_until
+
+
+def test_the_first_reset_that_is_a_date():
+    """It is past; one second less would be a pause of thirty years."""
+    fields = {"RateLimit-Remaining": "0", "RateLimit-Reset": "1000000000"}
+    assert 0.0 == asked_pause(Response(429, headers=fields), WALL)
+    fields["RateLimit-Reset"] = "999999999"
+    assert 999_999_999.0 == asked_pause(Response(429, headers=fields), WALL)
 
 
 def test_a_short_pause_is_one():

@@ -378,6 +378,11 @@ def test_no_proxy(authority, proxied):
     assert proxied == (chosen(f"http://{authority}/", **environ) is not None)
 
 
+def test_what_is_given_is_for_all():
+    """Whatever the environment says."""
+    assert Proxies("p:1", {"NO_PROXY": "*"}).choose(URL("http://h/")) == Proxy.of("p:1")
+
+
 def test_blocks_of_ipv4_in_the_clothes_of_ipv6():
     """All of IPv4, and no less; a larger block is one of IPv6. A zone says nothing."""
     for exempt, url, proxied in (

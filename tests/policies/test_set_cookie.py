@@ -49,6 +49,11 @@ def test_attributes_that_cannot_be_read_hide_none():
         )
 
 
+def test_attributes_that_are_none():
+    """A name is what it is, and not what it ends in."""
+    assert not parse("a=b; XSecure; SecureX", NOW).secure
+
+
 def test_the_shortest_life():
     """It lasts for a second."""
     assert NOW + 1 == parse("a=b; Max-Age=1", NOW).expires
