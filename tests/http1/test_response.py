@@ -695,6 +695,15 @@ def test_the_limit_of_heads_is_of_all_together(at_once):
                 _read(pieces, "GET", False, None)
 
 
+def test_a_large_head_is_not_remembered():
+    """As small ones are: a server that sends many of them would fill the memory."""
+    before = response.usual_head.cache_info()
+    head = OK + b"A: %b\r\nContent-Length: 5\r\n\r\n" % (b"x" * response.USUAL_HEAD)
+    assert b"hello" == _read([head, b"hello"], "GET", False, None)[2]
+
+    assert before == response.usual_head.cache_info()
+
+
 def test_a_head_that_trickles_in():
     """Its bytes are counted once, however they come."""
     head = OK + b"A: %b\r\nContent-Length: 0\r\n\r\n" % (b"x" * 1000)

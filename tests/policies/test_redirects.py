@@ -435,6 +435,7 @@ def test_74_a_loop_is_named():
         chain(hops, "http://user:secret@h/a")
     loop = "GET 'http://h/a' -> GET 'http://h/b' -> GET 'http://h/a'"
     assert f"redirects lead in a circle: {loop}" == str(caught.value)
+    assert "http://h/a" == caught.value.request.url.redacted
 
 
 def test_74_a_loop_of_one():
