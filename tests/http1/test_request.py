@@ -119,6 +119,7 @@ def test_the_framing_that_was_set_by_hand(fields, body, length, expected):
         (request("POST", fields=[("Transfer-Encoding", "a")] * 2, body=STREAM), "a, a"),
         (request(fields=[("TE", "CHUNKED")]), "TE"),
         (request(fields=[("Host", "b"), ("Host", "c")]), "b, c"),
+        (request(fields=[("Expect", "100-continue")]), "Expect: 100-continue"),
         (request("TRACE", body=b"x"), "TRACE"),
     ],
 )

@@ -370,7 +370,8 @@ def test_two_lengths():
 def test_length_beside_chunked(order):
     """Both framings in one head are an error (settled; row 21)."""
     fields = [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"][::order]
-    refuse(OK + b"".join(fields) + b"\r\n0\r\n\r\n")
+    text = refuse(OK + b"".join(fields) + b"\r\n0\r\n\r\n")
+    assert "Transfer-Encoding and Content-Length" in text
 
 
 @pytest.mark.parametrize("value", [b"chunked", b"Chunked", b"CHUNKED", b" \tchunked\t "])
