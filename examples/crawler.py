@@ -115,10 +115,13 @@ if __name__ == "__main__":
     add("--rate", type=float, default=10, help="requests a second to one host [10]")
     add("--timeout", type=float, default=10, help="seconds without a byte [10]")
     args = parser.parse_args()
+    names = f"{args.out}.jsonl", f"{args.out}.warc.gz"
     try:
-        with open(f"{args.out}.jsonl", "a+b", 0) as rows, open(f"{args.out}.warc.gz", "ab", 0) as w:
-            fastreq.run(main(args, rows, w))
+        with open(names[0], "a+b", 0) as rows, open(names[1], "ab", 0) as warc:
+            fastreq.run(main(args, rows, warc))
     except OSError as error:
-        parser.error(f"--out {args.out}: {error}")
+        if error.filename not in names:
+            raise
+        parser.error(f"--out: {error}")
     except KeyboardInterrupt:
         parser.exit(130, "stopped; the same command goes on from here\n")

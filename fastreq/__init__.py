@@ -153,13 +153,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """What few need is imported by those who do (benchmark: import)."""
-    if name in ("FanOutReport", "fan_out"):
-        from fastreq import cluster
+if not TYPE_CHECKING:  # to a type checker, a module with a __getattr__ has every name there is
 
-        return getattr(cluster, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """What few need is imported by those who do (benchmark: import)."""
+        if name in ("FanOutReport", "fan_out"):
+            from fastreq import cluster
+
+            return getattr(cluster, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

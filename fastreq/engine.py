@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from time import monotonic
-from typing import Any
 
 from fastreq.ceiling import Ceiling
 from fastreq.connect import Connector, Progress, Route
@@ -158,7 +157,7 @@ class Engine:
         began = monotonic()
         progress = Progress()
 
-        def connect() -> Coroutine[Any, Any, HTTPProtocol]:
+        def connect() -> Awaitable[HTTPProtocol]:
             progress.since = now = monotonic()
             return self._connect(route, timeout, exchange.total_due + now - began, progress)
 

@@ -1,12 +1,13 @@
 """Runs the targets under atheris, in turns that can be gone on with (TRUST, C13).
 
-    python fuzz/fuzz.py all 30                30 seconds of each, as many at once as there are cores
-    python fuzz/fuzz.py all 600 corpora       the same; what was found is kept in that folder, and
-                                              the next turn goes on from there, with the next seed
-    python fuzz/fuzz.py head 60 corpora -max_len=100      one; what follows is libFuzzer's
+    python fuzz/fuzz.py                       30 seconds of each, as many at once as there are cores
+    python fuzz/fuzz.py all 600 corpora       ten minutes; what was found is kept in that folder,
+                                              and the next turn goes on from there, by another seed
+    python fuzz/fuzz.py head 60 corpora -max_len=100      one; what has a dash is for libFuzzer
 
-Without a folder the corpora are new ones, begun with the seeds. `runs.json` in the folder has what
-was run so far. What made a target fail is kept beside its corpus, and the exit code is 1.
+Without a folder the corpora are new ones, begun with the seeds. `runs.json` in the folder, which
+is for one such call at a time, has what was run so far. What made a target fail is kept beside its
+corpus, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SEED = 7  # of the first turn; each has the next
 HANG = 5  # seconds; where atheris itself is slow, the first runs are, not the longest
 USUAL_FLAGS = [f"-timeout={HANG}", "-max_len=512", "-print_final_stats=1"]
 FUZZER = "--under-atheris"  # how a turn is told that it is the process of its own
+TAIL = 4000  # characters of what a failed turn has printed
 
 
 class Turn(NamedTuple):
@@ -41,32 +43,49 @@ def main() -> None:
     if sys.argv[1:2] == [FUZZER]:
         fuzz(sys.argv[2], sys.argv[3:])
         return
-    arguments = [given for given in sys.argv[1:] if not given.startswith("-")]
-    flags = [given for given in sys.argv[1:] if given.startswith("-")]
-    name, seconds, *folders = arguments or ["all", "30"]
-    folder = Path(folders[0] if folders else tempfile.mkdtemp(prefix="fastreq-fuzz-"))
+    given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
+    name, seconds = [*given, "all", "30"][:2] if not given else [*given, "30"][:2]
+    with tempfile.TemporaryDirectory(prefix="fastreq-fuzz-") as temporary:
+        folder = Path(given[2] if len(given) > 2 else temporary)
+        failed = run(chosen(name), [f"-max_total_time={seconds}", *flags], folder)
+    sys.exit(int(failed))
+
+
+def chosen(name: str) -> list[str]:
+    """The targets of this name, or all."""
+    from targets import TARGETS
+
+    if name not in ("all", *TARGETS):
+        sys.exit(f"no target is called {name}; there are {', '.join(TARGETS)}, and all")
+    return list(TARGETS) if name == "all" else [name]
+
+
+def run(targets: list[str], flags: list[str], folder: Path) -> bool:
+    """A turn of each; gives whether one has failed."""
     failed = False
-    for turn in turns(name, [f"-max_total_time={seconds}", *flags], folder):
+    for turn in turns(targets, flags, folder):
         total = add(folder / "runs.json", turn)
         print(f"{turn.target}: {turn.runs:,} runs, seed {turn.seed}; {total:,} in all", flush=True)
         if turn.error:
             failed = True
             print(turn.error, flush=True)
-    sys.exit(int(failed))
+    return failed
 
 
-def turns(name: str, flags: list[str], folder: Path) -> Iterator[Turn]:
-    """A turn of a target, or of all, as they end."""
-    from targets import TARGETS
-
+def turns(targets: list[str], flags: list[str], folder: Path) -> Iterator[Turn]:
+    """The turns, as they end."""
     done = tally(folder / "runs.json")
     with ThreadPoolExecutor(os.cpu_count()) as crew:
         jobs = [
-            crew.submit(take, each, SEED + len(done.get(each, [])), flags, folder)
-            for each in (TARGETS if name == "all" else [name])
+            crew.submit(take, target, SEED + len(done.get(target, [])), flags, folder)
+            for target in targets
         ]
-        for job in as_completed(jobs):
-            yield job.result()
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:  # Ctrl-C has ended those that run
+            crew.shutdown(wait=False, cancel_futures=True)
 
 
 def take(target: str, seed: int, flags: list[str], folder: Path) -> Turn:
@@ -77,7 +96,10 @@ def take(target: str, seed: int, flags: list[str], folder: Path) -> Turn:
     command += [f"-artifact_prefix={corpus}-", *flags, str(corpus)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     runs = re.search(r"number_of_executed_units: *([0-9]+)", done.stderr)
-    error = done.stderr[-4000:] if done.returncode or runs is None else ""
+    error = ""
+    if done.returncode or runs is None:
+        # atheris prints the exception to stdout, libFuzzer what it was given to stderr.
+        error = f"{done.stdout[-TAIL:]}{done.stderr[-TAIL:]}exit code {done.returncode}"
     return Turn(target, seed, int(runs[1]) if runs else 0, error)
 
 
@@ -90,7 +112,9 @@ def add(file: Path, turn: Turn) -> int:
     """Count a turn; gives the runs of its target in all."""
     done = tally(file)
     done.setdefault(turn.target, []).append(turn.runs)
-    file.write_text(json.dumps(done))
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(done))
+    temporary.replace(file)
     return sum(done[turn.target])
 
 

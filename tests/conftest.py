@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 try:
@@ -26,6 +27,9 @@ pytest_plugins = [
     "servers.nginx",
     "servers.proxies",
 ]
+
+hypothesis.settings.register_profile("fastreq", deadline=None)  # no test hangs on the machine
+hypothesis.settings.load_profile("fastreq")
 
 TEST_SECONDS = 30  # for one async test
 GRACE_SECONDS = 2  # for threads and processes that need a moment to let go of a socket

@@ -7,6 +7,7 @@ find is computed here from the sites' links.
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -253,6 +254,26 @@ async def killed_at_any_moment(out: Path) -> None:
         asked = site.asked.copy()
         await crawl([server.url()], out, *options)
         assert {"/robots.txt": 1} == site.asked - asked
+
+
+def test_stopped_by_ctrl_c(tmp_path):
+    asyncio.run(stopped_by_ctrl_c(tmp_path / "crawl"))
+
+
+async def stopped_by_ctrl_c(out: Path) -> None:
+    """It says how to go on, and shows no traceback; nor where it cannot write at all."""
+    site = Site(200)
+    async with scripted(site.serve) as server:
+        event = site.reached[40] = asyncio.Event()
+        async with crawling([server.url()], out) as process:
+            await event.wait()
+            process.send_signal(signal.SIGINT)
+            said = (await process.communicate())[0].decode()
+            assert (130, 0) == (process.returncode, said.count("Traceback")), said
+            assert said.endswith("goes on from here\n")
+        async with crawling([server.url()], out / "not" / "there") as process:
+            said = (await process.communicate())[0].decode()
+            assert (2, 0) == (process.returncode, said.count("Traceback")), said
 
 
 def test_no_more_pages_than_one_wants(tmp_path):

@@ -256,7 +256,7 @@ def compare(data: bytes, rng: random.Random, other: Callable[[bytes], Verdict]) 
 
 
 @pytest.mark.parametrize("other", [by_h11, by_llhttp])
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 @given(data=responses(), seed=st.integers(0, 2**32))
 def test_same_verdict(other, data, seed):
     """C14: the same status and body where both accept; else a difference that is on the list."""
@@ -265,7 +265,7 @@ def test_same_verdict(other, data, seed):
         compare(each, rng, other)
 
 
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 @given(data=responses(), seed=st.integers(0, 2**32))
 def test_however_it_is_cut(data, seed):
     """The same verdict, whatever the network does."""

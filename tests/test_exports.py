@@ -1,5 +1,6 @@
 """What `from fastreq import ...` gives. Names are added here, never taken away or renamed."""
 
+import ast
 import inspect
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from tables import each_row
 
 import fastreq
+from fastreq import cluster
 
 PUBLIC = set(
     """
@@ -139,3 +141,13 @@ def test_errors_are_one_tree(name):
 
 def test_types_are_shipped():
     assert (Path(fastreq.__file__).parent / "py.typed").exists()
+
+
+def test_a_type_checker_sees_through_the_names():
+    """Where a module has a `__getattr__`, every misspelt name of it would do."""
+    tree = ast.parse(Path(fastreq.__file__).read_text())
+
+    assert "__getattr__" not in [getattr(statement, "name", "") for statement in tree.body]
+    assert fastreq.fan_out is cluster.fan_out
+    with pytest.raises(AttributeError, match="nope"):
+        fastreq.nope  # noqa: B018

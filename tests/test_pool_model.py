@@ -6,7 +6,14 @@ import os
 from fakes import Fake, Watch, turns
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from fastreq.errors import ClientClosed, ConnectError, FastreqError
 from fastreq.options import Limits
@@ -309,5 +316,10 @@ def pick(things, place):
     return list(things)[place % len(things)]
 
 
-TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=STEPS // 50, stateful_step_count=50, deadline=None)
+def test_pool():
+    """C15: whatever happens, and in whatever order, the pool does as the model does."""
+    steps = 50
+    run_state_machine_as_test(
+        PoolMachine,
+        settings=settings(max_examples=max(1, STEPS // steps), stateful_step_count=steps),
+    )

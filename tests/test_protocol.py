@@ -325,6 +325,31 @@ async def test_the_socket_is_asked_where_there_is_no_poll(monkeypatch):
         assert not line.protocol.is_usable(later)
 
 
+@pytest.mark.parametrize("gone", ["closed", "none"])
+async def test_a_socket_that_is_gone_is_not_asked(gone):
+    """The transport has let go of it and has not told us yet: asyncio TLS takes a turn for it."""
+    async with connected() as line:
+        later = await after(line, 1.0)
+        closed = socket.socket()
+        closed.close()
+        found = {"closed": closed, "none": None}[gone]
+        line.protocol.transport = Told(line.protocol.transport, found)
+
+        assert not line.protocol.is_usable(later)
+        line.protocol.transport = line.protocol.transport.transport
+
+
+class Told:
+    """A transport that says that its socket is another."""
+
+    def __init__(self, transport, found):
+        self.transport = transport
+        self._found = found
+
+    def get_extra_info(self, name):
+        return {"socket": self._found}[name]
+
+
 async def test_idle_for_so_long():
     """Idle until the client's limit, or two seconds before the server's."""
     async with connected() as line:

@@ -1,1 +1,1 @@
-"""Many requests, and large ones: `Client.map` and `Client.download`."""
+"""Many requests, and large ones: `map`, `download`, and what `fetch` and `fan_out` need."""

@@ -82,7 +82,7 @@ def parse_set_cookie(text: str, now: float) -> SetCookie | None:
     name, value = name.strip(" \t"), value.strip(" \t")
     if not (name or value) or len(name) + len(value) > MAX_PAIR:
         return None
-    said = _attributes(attributes, now)
+    said = _attributes(attributes)
     path = said.get("path", "")
     # A tab inside is legal, but nothing honest has one, and it would end a field of cookies.txt.
     if "\t" in name or "\t" in value or "\t" in path:
@@ -99,7 +99,7 @@ def parse_set_cookie(text: str, now: float) -> SetCookie | None:
     )
 
 
-def _attributes(attributes: list[str], now: float) -> dict[str, str]:
+def _attributes(attributes: list[str]) -> dict[str, str]:
     """The attributes by name in lower case: of each the last one that can be read."""
     said: dict[str, str] = {}
     for attribute in attributes:

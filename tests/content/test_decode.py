@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tables import each_row
 
@@ -695,7 +695,6 @@ BODIES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(BODIES, st.lists(st.sampled_from(INSTALLED), max_size=5), st.data())
 def test_any_body_through_any_chain_in_any_parts(body, chain, data):
     encoded = encode(body, *chain)
@@ -705,7 +704,6 @@ def test_any_body_through_any_chain_in_any_parts(body, chain, data):
     assert body == decode_parts(parts, *chain)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(INSTALLED), st.integers(1, 50))
 def test_any_bytes_are_decoded_or_refused_wherever_they_are_cut(garbage, encoding, size):
     assert outcome([garbage], encoding) == outcome(cut(garbage, size), encoding)

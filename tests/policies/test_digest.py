@@ -4,7 +4,7 @@ import hashlib
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tables import each_row
 
@@ -256,7 +256,6 @@ def test_the_next_nonce_is_taken(algorithm):
 HARD = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=20)
 
 
-@settings(deadline=None)
 @given(
     HARD.filter(str.isascii),
     HARD.filter(str.isascii),

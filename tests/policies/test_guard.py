@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tables import each_row
 
@@ -151,7 +151,6 @@ def test_never_more_than_the_library(address):
         assert not address.is_link_local
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=6), st.from_regex(r"[A-Za-z0-9._~-]{1,16}", fullmatch=True))
 def test_a_zone_is_refused(address, zone):
     assert not guard("public")(f"{address}%{zone}")

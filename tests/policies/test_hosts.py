@@ -6,7 +6,7 @@ import time
 from bisect import bisect_left
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tables import each_row
 
@@ -163,7 +163,6 @@ def assert_within(starts, rate, burst):
 GAPS = st.lists(st.floats(0, 2) | st.just(0.0), min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(GAPS, st.floats(0.2, 50), st.integers(1, 10))
 def test_never_more_than_the_rate(gaps, rate, burst):
     line, at, starts = Line(HostPace(Policy(rate=rate, burst=burst))), START, []
@@ -175,7 +174,6 @@ def test_never_more_than_the_rate(gaps, rate, burst):
     assert_within(starts, rate, burst)
 
 
-@settings(deadline=None)
 @given(GAPS, st.floats(0.2, 50), st.integers(1, 10))
 def test_never_less_than_the_rate(gaps, rate, burst):
     """Nobody waits longer than it takes those before to go at the rate."""
@@ -229,7 +227,6 @@ def test_a_turn_is_given_back():
     assert 1.0 == pace.reserve(START)
 
 
-@settings(deadline=None)
 @given(GAPS, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(1, 5))
 def test_turns_given_back_are_no_more_than_the_rate(gaps, unused, burst):
     line, at, starts = Line(HostPace(Policy(rate=3, burst=burst))), START, []

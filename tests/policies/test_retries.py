@@ -8,7 +8,7 @@ import random
 import ssl
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tables import each_row
 
@@ -375,7 +375,6 @@ def test_one_request_a_second_has_a_retry_each():
     assert 60 <= storm(60, 60, Retry(1))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=300))
 def test_any_ten_seconds(steps):
     """Retries of the last nine seconds, at least, are within the budget of the last ten."""
