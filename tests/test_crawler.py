@@ -264,7 +264,7 @@ async def stopped_by_ctrl_c(out: Path) -> None:
     """It says how to go on, and shows no traceback; nor where it cannot write at all."""
     site = Site(200)
     async with scripted(site.serve) as server:
-        event = site.reached[40] = asyncio.Event()
+        event = site.reached[10] = asyncio.Event()
         async with crawling([server.url()], out) as process:
             await event.wait()
             process.send_signal(signal.SIGINT)
