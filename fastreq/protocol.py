@@ -484,6 +484,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        if self._tls is not None and isinstance(exc, TimeoutError) and exc.errno is None:
+            exc = None  # "SSL shutdown timed out": the peer owed us a goodbye, and nothing else
         clean = exc is None and self._end_tls()
         exchange = self._exchange
         if exchange is None:

@@ -21,6 +21,7 @@ from fastreq import (
     StreamClient,
     StreamConsumed,
 )
+from fastreq.protocol import HTTPProtocol
 
 NOISE = bytes(range(256)) * 512  # 128 KiB
 
@@ -313,6 +314,30 @@ async def test_a_body_that_is_cut(how):
                         got.append(piece)  # noqa: PERF401 (it is cut in the middle)
 
         assert {"aread": [], "iter_lines": ["one"]}.get(how, [b"one\ntwo"]) == got
+
+
+@pytest.mark.parametrize("ends", ["close", "half_close"])
+async def test_a_goodbye_that_is_late(certs, monkeypatch, ends):
+    """Our end of TLS waits for the peer's only so long, and then is an error to the loop; whether
+    the body is whole hangs on what the peer had said before."""
+    lost = HTTPProtocol.connection_lost
+    late = TimeoutError("SSL shutdown timed out")
+    monkeypatch.setattr(HTTPProtocol, "connection_lost", lambda self, exc: lost(self, exc or late))
+
+    async def handler(conn):
+        await conn.read_request()
+        await conn.send(b"HTTP/1.1 200 OK\r\n\r\nall of it")
+        await getattr(conn, ends)()
+
+    async with (
+        scripted(handler, tls=certs.good) as server,
+        Client(verify=certs.ca_file) as client,
+    ):
+        if ends == "close":
+            assert b"all of it" == (await client.get(server.url())).body
+        else:
+            with pytest.raises(IncompleteBody):
+                await client.get(server.url())
 
 
 async def test_a_stream_that_cannot_be_decoded():
