@@ -67,7 +67,7 @@ Port {port}
 Allow 127.0.0.1
 {authentication}
 Timeout 60
-MaxClients 200
+MaxClients 4000
 LogLevel Connect
 LogFile "{folder}/log"
 """
