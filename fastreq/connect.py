@@ -80,9 +80,8 @@ class Progress:
 
     def __init__(self) -> None:
         self.phase = ""  # "dns", "connect", "proxy", "tls"; stays when all is done
-        self.since = (
-            0.0  # monotonic() of its beginning; 0.0: not begun, for one was idle, or came free
-        )
+        # monotonic() of its beginning; 0.0: not begun, for one was idle, or came free.
+        self.since = 0.0
         # Seconds that each phase took, up to its failure if it failed. With a proxy on the way
         # there are two of some, which count together.
         self.dns = 0.0

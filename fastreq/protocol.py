@@ -119,9 +119,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._window = buffer  # where the next bytes go: the buffer, or the place of a body
         self._deadlines = deadlines
         self._owner = owner
-        self._connections = (
-            connections  # all that are up; its engine adds it, `_note_loss()` takes it out
-        )
+        # All that are up: the engine adds this one, and `_note_loss()` takes it out.
+        self._connections = connections
         self._exchange: Exchange | None = None
         self._waiter: asyncio.Future[None] | None = None  # the task that waits for the exchange
         self._silent_since = NEVER  # since when the peer owes us something

@@ -6,8 +6,8 @@
     python fuzz/fuzz.py head 60 corpora -max_len=100      one; what has a dash is for libFuzzer
 
 Without a folder the corpora are new ones, begun with the seeds. `runs.json` in the folder, which
-is for one such call at a time, has what was run so far. What made a target fail is kept beside its
-corpus, and the exit code is 1.
+is for one such call at a time, has what was run so far. What made a target fail is printed, and in
+such a folder kept beside its corpus; the exit code is 1.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def main() -> None:
         return
     given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
-    name, seconds = [*given, "all", "30"][:2] if not given else [*given, "30"][:2]
+    name = given[0] if given else "all"
+    seconds = given[1] if len(given) > 1 else "30"
     with tempfile.TemporaryDirectory(prefix="fastreq-fuzz-") as temporary:
         folder = Path(given[2] if len(given) > 2 else temporary)
         failed = run(chosen(name), [f"-max_total_time={seconds}", *flags], folder)

@@ -41,6 +41,13 @@ class Stand:
         for connection in connections:
             self.pool.give_back(connection, True)
 
+    async def close_lingering(self):
+        """A connection that was leased and closed; the server does not see its end until `go()`."""
+        connection = await self.lease()
+        connection.lingers = True
+        self.pool.give_back(connection, False)
+        return connection
+
     def stats(self, key=A):
         return self.pool.stats().get(key)
 
@@ -178,9 +185,7 @@ async def test_at_most_so_many_in_all():
 async def test_what_is_closed_counts_until_it_is_gone():
     """The server never sees more than so many, not even for a moment."""
     stand = Stand(max_per_host=1)
-    first = await stand.lease()
-    first.lingers = True
-    stand.pool.give_back(first, False)
+    first = await stand.close_lingering()
     asked = stand.ask()
     await turns()
     assert [first] == stand.opened
@@ -213,18 +218,14 @@ async def test_what_makes_room_for_another_host_counts_for_its_own():
 async def test_who_does_not_let_go_is_not_waited_for_ever(monkeypatch):
     monkeypatch.setattr(pool, "LEAVING_SECONDS", 0.001)
     stand = Stand(max_per_host=1)
-    first = await stand.lease()
-    first.lingers = True
-    stand.pool.give_back(first, False)
+    await stand.close_lingering()
     assert await stand.lease() is stand.opened[1]
 
 
 async def test_where_there_is_room_nobody_waits_for_what_is_closed():
     """Two may be open, and one is, beside the one that lingers."""
     stand = Stand(max_per_host=2)
-    first = await stand.lease()
-    first.lingers = True
-    stand.pool.give_back(first, False)
+    first = await stand.close_lingering()
     asked = stand.ask()
     await turns()
 
@@ -235,9 +236,7 @@ async def test_where_there_is_room_nobody_waits_for_what_is_closed():
 async def test_who_lets_go_at_last():
     """It has been given up by then, and that is no error."""
     stand = Stand(max_per_host=1)
-    first = await stand.lease()
-    first.lingers = True
-    stand.pool.give_back(first, False)
+    first = await stand.close_lingering()
     (host,) = stand.pool._hosts.values()
     host.leaving[first] = 0.0  # it has counted for long enough
     second = await stand.lease()
