@@ -46,6 +46,8 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 _ZEROS = re.compile(r"\b0(?::0)+\b")
 _SOCKET = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
+# The second is the punycode of CPython 3.13, with a number that its own error has no room for.
+_NO_NAME = (UnicodeError, OverflowError)
 
 _set = object.__setattr__
 
@@ -455,7 +457,7 @@ def _check_a_labels(host: str) -> None:
         if label.startswith("xn--"):
             try:
                 honest = idna.alabel(idna.ulabel(label)).decode() == label
-            except UnicodeError:
+            except _NO_NAME:
                 honest = False
             if not honest:
                 raise InvalidURL(f"{label!r} in the host encodes no international name")
@@ -472,7 +474,7 @@ def _to_ascii(host: str) -> str:
         raise InvalidURL("'ẞ' in the host is read in two ways; write 'ss' or 'ß'")
     try:
         return idna.encode(host, uts46=True, transitional=False, std3_rules=True).decode()
-    except UnicodeError as exc:
+    except _NO_NAME as exc:
         raise InvalidURL(f"the host is no valid international name: {exc}") from exc
 
 

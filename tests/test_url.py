@@ -322,6 +322,8 @@ def test_international_hosts(host, ascii_host):
         "xn--fa-hia0",
         "a.xn--a-ecp.ru",
         "xn--example-.faß.de",
+        "xn--800000890089009908zyyzy.com",  # a number that punycode has no room for
+        "xn--800000890089009908zyyzy.faß.com",
         "１２７.0.0.1",
         "127。0.0.1",
         "faß.1",
