@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from goals import Goal
 
-OURS = ("fastreq", "fastreq-asyncio")
+OURS = ("fastreq", "fastreq-bare", "fastreq-asyncio")
 NOT_CLIENTS = ("floor",)
 MORE_IS_BETTER = ("megabytes_per_second", "requests_per_second")
 

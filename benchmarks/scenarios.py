@@ -41,8 +41,12 @@ SCENARIOS: dict[str, Scenario] = {
     "64k": Scenario("64 KiB, 64 at once", "64k", clients=("floor", *RIVALS)),
     "10m": Scenario("10 MiB, 4 at once", "10m", callers=4, clients=("floor", *RIVALS)),
     "chunked": Scenario("1 MiB in chunks, 16 at once", "chunked", callers=16),
-    "gzip": Scenario("100 KB of JSON by gzip, 32 at once", "gzip", callers=32),
-    "post": Scenario("POST of 1 KB of JSON, 64 at once", "post", kind="post"),
+    "gzip": Scenario(
+        "100 KB of JSON by gzip, 32 at once", "gzip", callers=32, clients=(*RIVALS, "fastreq-bare")
+    ),
+    "post": Scenario(
+        "POST of 1 KB of JSON, 64 at once", "post", kind="post", clients=(*RIVALS, "fastreq-bare")
+    ),
     "c1": Scenario(
         "66 bytes, one at a time", callers=1, clients=("floor", *RIVALS), metric="p50_us"
     ),

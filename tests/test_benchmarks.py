@@ -181,7 +181,7 @@ def test_import(site: Path) -> None:
     assert said["import_ms"] > 0
 
 
-@pytest.mark.parametrize("client", ["fastreq-asyncio", "floor"])
+@pytest.mark.parametrize("client", ["fastreq-asyncio", "fastreq-bare", "floor"])
 def test_other_clients(site: Path, client: str) -> None:
     code, said = work(site, client, "small")
 

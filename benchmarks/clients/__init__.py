@@ -14,6 +14,7 @@ __all__ = ["CLIENTS", "Adapter", "Answer", "LeftOut", "Setup", "adapter"]
 CLIENTS = (
     "floor",
     "fastreq",
+    "fastreq-bare",
     "fastreq-asyncio",
     "pyreqwest",
     "wreq",

@@ -9,6 +9,7 @@ import tracemalloc
 import types
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -19,12 +20,36 @@ from hypothesis import strategies as st
 from tables import each_row
 
 from fastreq.content import decode
-from fastreq.content.decode import Decoder, accept_encoding, codings_of, pieces
+from fastreq.content.decode import Decoder, Gzip, accept_encoding, codings_of, pieces
 from fastreq.errors import DecodingError
 
 TEXT = b"The body is the same however the network cuts it. " * 3 + bytes(range(256))
 EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"  # of deflate: five bytes that say nothing
 SKIPPED_FRAME = struct.pack("<II", 0x184D2A50, 5) + b"extra"  # of zstd
+
+
+@pytest.fixture(params=["zlib", "zlib_ng.zlib_ng"], autouse=True, scope="module")
+def inflater(request):
+    """Each test here runs with the standard library's zlib, and with zlib-ng."""
+    module = pytest.importorskip(request.param, reason="the speed extra is not installed")
+    with inflating_by(request.param):
+        yield module
+
+
+@contextmanager
+def inflating_by(module: str):
+    usual, Gzip.modules = Gzip.modules, (module,)
+    forget()
+    try:
+        yield
+    finally:
+        Gzip.modules = usual
+        forget()
+
+
+def forget() -> None:
+    decode._module.cache_clear()
+    decode.accept_encoding.cache_clear()
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -127,9 +152,9 @@ def test_the_text_for_an_unknown_coding_is_short():
 
 
 @pytest.fixture
-def modules(monkeypatch):
+def modules(monkeypatch, inflater):
     """Stands in for the optional modules: a dict of what can be imported."""
-    found: dict[str, Any] = {"zlib": zlib}
+    found: dict[str, Any] = {Gzip.modules[0]: inflater}
 
     def fake_import(name: str) -> Any:
         try:
@@ -141,11 +166,6 @@ def modules(monkeypatch):
     forget()
     yield found
     forget()
-
-
-def forget() -> None:
-    decode._module.cache_clear()
-    decode.accept_encoding.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "extra"), [("br", "brotli"), ("zstd", "zstd")])
@@ -183,7 +203,8 @@ def test_only_what_can_be_decoded_is_accepted(modules, expected, installed):
 def test_nothing_optional_is_imported_before_it_is_needed():
     script = (
         "import sys, fastreq.content.decode;"
-        "assert not {'brotli', 'brotlicffi', 'backports.zstd', 'compression.zstd'} & {*sys.modules}"
+        "assert not {'brotli', 'brotlicffi', 'backports.zstd', 'compression.zstd', 'zlib_ng'}"
+        " & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -375,7 +396,7 @@ def test_a_body_in_another_coding_raises(encoding, said):
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize("at", range(-8, 0))
-def test_a_wrong_checksum_raises(encoding, at):
+def test_a_wrong_checksum_raises(inflater, encoding, at):
     """For gzip, the last 8 bytes are the CRC and the length; for zlib, the last 4 are Adler-32."""
     body = bytearray(encode(TEXT, encoding))
     if encoding == "deflate" and at < -4:
@@ -384,7 +405,7 @@ def test_a_wrong_checksum_raises(encoding, at):
     for parts in ([bytes(body)], cut(bytes(body), 1)):
         with pytest.raises(DecodingError, match="is broken: Error -3") as caught:
             decode_parts(parts, encoding)
-        assert isinstance(caught.value.__cause__, zlib.error)
+        assert isinstance(caught.value.__cause__, inflater.error)
 
 
 def test_a_wrong_checksum_of_zstd_raises():
@@ -674,7 +695,7 @@ def test_no_progress_is_an_error(name):
 @pytest.mark.parametrize("size", [1, 300, 31_999, 32_000, 32_752, 65_536, 1_000_000])
 def test_brotlicffi_does_as_brotli_does(monkeypatch, size):
     module = pytest.importorskip("brotlicffi", reason="brotlicffi is not installed")
-    found = {"zlib": zlib, "brotli": UNBOUND, "brotlicffi": module}
+    found = {"brotli": UNBOUND, "brotlicffi": module}
     monkeypatch.setattr(decode, "import_module", found.get)
     forget()
     try:

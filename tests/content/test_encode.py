@@ -4,12 +4,17 @@ import io
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from enum import Enum, IntEnum
+from functools import reduce
 from types import MappingProxyType
+from typing import NamedTuple
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastreq.content import encode
 from fastreq.content.encode import Encoded, FileBody, encode_body, replayable
 from fastreq.errors import FastreqError
 
@@ -140,6 +145,35 @@ def test_half_a_character_is_refused():
 # --- json ---
 
 
+@pytest.fixture(params=["json", "orjson"], autouse=True, scope="module")
+def encoder(request):
+    """Each test here runs with the standard library alone, and with orjson before it."""
+    if request.param == "orjson":
+        pytest.importorskip("orjson", reason="the speed extra is not installed")
+        yield
+        return
+    orjson, encode._orjson = encode._orjson, lambda: None
+    yield
+    encode._orjson = orjson
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
 @pytest.mark.parametrize(
     ("expected", "value"),
     [
@@ -150,6 +184,15 @@ def test_half_a_character_is_refused():
         ("0", 0),
         ("false", False),
         ('""', ""),
+        ('["red",3]', [Colour.RED, Level.HIGH]),
+        ('"12345678-1234-5678-1234-567812345678"', UUID("12345678" * 4)),
+        ('{"1":2,"null":0}', {1: 2, None: 0}),
+        ('["null",null]', ["null", None]),
+        ("[[1,2],[1,2]]", [(1, 2), Pair(1, 2)]),
+        ('{"n":"n"}', OrderedDict(n=Name("n"))),
+        (f"[{10**30},-0.0]", [10**30, -0.0]),
+        ("[" * 400 + "]" * 400, reduce(lambda inner, _: [inner], range(399), [])),
+        ('"\\u0001\\"\\\\\\n\x7f\u2028"', '\x01"\\\n\x7f\u2028'),
     ],
 )
 def test_json_is_compact_and_utf8(expected, value):
