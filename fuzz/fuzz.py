@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SEED = 7  # of the first turn; each has the next
-HANG = 5  # seconds; where atheris itself is slow, the first runs are, not the longest
+HANG = 30  # seconds by the clock on the wall, and a machine may be busy elsewhere
 USUAL_FLAGS = [f"-timeout={HANG}", "-max_len=512", "-print_final_stats=1"]
 FUZZER = "--under-atheris"  # how a turn is told that it is the process of its own
 TAIL = 4000  # characters of what a failed turn has printed
