@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 
 from fastreq.ceiling import Ceiling
@@ -39,6 +39,7 @@ from fastreq.trace import (
     NameResolved,
     RequestSent,
 )
+from fastreq.turnstile import Turnstile
 
 _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = (
     weakref.WeakKeyDictionary()
@@ -76,6 +77,7 @@ class Engine:
         self._hooks = hooks
         self._ceiling = Ceiling(max_in_flight) if max_in_flight is not None else None
         self._connector = Connector(Resolver(), self._make_protocol, allowed)
+        self._turnstile = Turnstile(loop)
         self._connections: set[HTTPProtocol] = set()
         self._until_loop_ends = self._close_with_loop()
         self._start_hook()
@@ -157,9 +159,11 @@ class Engine:
         began = monotonic()
         progress = Progress()
 
-        def connect() -> Awaitable[HTTPProtocol]:
+        async def connect() -> HTTPProtocol:
+            await self._turnstile.turn()
             progress.since = now = monotonic()
-            return self._connect(route, timeout, exchange.total_due + now - began, progress)
+            total_due = exchange.total_due + now - began
+            return await self._connect(route, timeout, total_due, progress)
 
         connection = await self.pool.lease(route, connect, timeout=timeout.pool, fresh=fresh)
         queued = (progress.since or monotonic()) - began

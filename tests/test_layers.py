@@ -26,7 +26,7 @@ ROWS = """
     http1 policies trace
     messages
     content tls showing
-    headers url options deadline loop resolve
+    headers url options deadline loop resolve turnstile
     errors
 """
 ROW = {name: number for number, row in enumerate(ROWS.split("\n")) for name in row.split()}
@@ -35,7 +35,7 @@ ROW = {name: number for number, row in enumerate(ROWS.split("\n")) for name in r
 WITH_ASYNCIO = set(
     """
     cli testing cluster client call eventsource engine pacing connect pool bulk protocol tunnel
-    exchange resolve deadline loop
+    exchange resolve deadline loop turnstile
     """.split()
 )
 

@@ -1,0 +1,110 @@
+"""turnstile.py: so many begin in a turn of the loop, the rest in the next ones, in order."""
+
+import asyncio
+from collections import Counter
+
+import fastreq
+from fastreq.connect import Connector
+from fastreq.testing import Server
+from fastreq.turnstile import PLACES, Turnstile
+
+
+class Turns:
+    """Counts the turns of the loop, from the first one on."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._loop = asyncio.get_running_loop()
+        self._next()
+
+    def _next(self) -> None:
+        self.number += 1
+        self._handle = self._loop.call_soon(self._next)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+async def pass_through(count: int, cancelled: range = range(0)) -> tuple[list[int], Counter[int]]:
+    """Who went through, in which order, and how many in each turn; some were cancelled before."""
+    turnstile, turns = Turnstile(asyncio.get_running_loop()), Turns()
+    passed: list[int] = []
+    per_turn: Counter[int] = Counter()
+
+    async def walker(number: int) -> None:
+        await turnstile.turn()
+        passed.append(number)
+        per_turn[turns.number] += 1
+
+    walkers = [asyncio.ensure_future(walker(number)) for number in range(count)]
+    await asyncio.sleep(0)
+    for number in cancelled:
+        walkers[number].cancel()
+    await asyncio.gather(*walkers, return_exceptions=True)
+    turns.stop()
+    return passed, per_turn
+
+
+async def test_a_few_do_not_wait():
+    turnstile = Turnstile(asyncio.get_running_loop())
+
+    for _ in range(PLACES):
+        turn = turnstile.turn()
+        try:
+            turn.send(None)
+        except StopIteration:
+            continue
+        raise AssertionError("it waits")
+
+
+async def test_many_go_through_in_order_and_few_at_a_time():
+    passed, per_turn = await pass_through(5 * PLACES + 1)
+
+    assert list(range(5 * PLACES + 1)) == passed
+    assert max(per_turn.values()) <= PLACES
+    assert len(per_turn) >= 6
+
+
+async def test_the_cancelled_leave_the_line():
+    gone = range(2 * PLACES, 3 * PLACES)
+
+    passed, per_turn = await pass_through(4 * PLACES, gone)
+
+    assert [number for number in range(4 * PLACES) if number not in gone] == passed
+    assert 3 == len(per_turn), "no turn is spent on those who left"
+
+
+async def test_there_is_room_again_after_a_while():
+    turnstile, turns = Turnstile(asyncio.get_running_loop()), Turns()
+    for _ in range(2):
+        began = turns.number
+        for _ in range(PLACES):
+            await turnstile.turn()
+        assert began == turns.number, "nobody waited"
+        while turns.number < began + 3:
+            await asyncio.sleep(0)
+    turns.stop()
+    assert f"<Turnstile free={PLACES} waiting=0>" == repr(turnstile)
+
+
+async def test_connections_are_begun_a_few_at_a_time(monkeypatch):
+    """All of many requests at once are answered, each on a connection of its own."""
+    turns, begun = Turns(), Counter()
+    connect = Connector.connect
+
+    def counted(*arguments):
+        begun[turns.number] += 1
+        return connect(*arguments)
+
+    monkeypatch.setattr(Connector, "connect", counted)
+    limits = fastreq.Limits(max_connections=None, max_per_host=None)
+    with Server() as server:
+        async with fastreq.Client(limits=limits) as client:
+            urls = [f"{server.url}/delay/0.5"] * (3 * PLACES)
+            responses = await asyncio.gather(*map(client.get, urls))
+            assert 3 * PLACES == client.stats().total.opened
+    turns.stop()
+
+    assert {200} == {response.status for response in responses}
+    assert 3 * PLACES == sum(begun.values())
+    assert max(begun.values()) <= PLACES
