@@ -14,8 +14,8 @@ Per request, one after the other on a kept connection to the bundled server:
 
 Each is counted in batches, and the least batch counts: a timer that happens to fall into one is
 none of the request's doing. The budget is per loop and, since interpreters count in different
-ways, per Python version; it is without the extra `speed`. `calls` has to be met exactly: more is a
-regression, and less has to be written down, or the next regression would go unseen.
+ways, per Python version. `calls` has to be met exactly: more is a regression, and less has to be
+written down, or the next regression would go unseen.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ from typing import Any, NamedTuple
 
 import fastreq
 from fastreq.testing import Server
-
-sys.modules["orjson"] = None  # type: ignore[assignment]
 
 HERE = Path(__file__).parent
 BUDGET = HERE / "budget.json"

@@ -7,10 +7,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from fastreq.content.encode import (
     Encoded,
+    JSONDumps,
     compressed,
     encode_body,
     encode_params,
     merge_query,
+    to_json,
 )
 from fastreq.content.sources import sent_once
 from fastreq.errors import InvalidURL, LocalProtocolError
@@ -56,12 +58,22 @@ class Builder:
     """Makes the requests of a client."""
 
     def __init__(
-        self, base_url: URLTypes, headers: Headers, params: Any, defaults: SendOptions
+        self,
+        base_url: URLTypes,
+        headers: Headers,
+        params: Any,
+        defaults: SendOptions,
+        json_dumps: JSONDumps | None,
     ) -> None:
         self.base_url = URL(base_url)
         self.headers = headers
         self.params = params
         self.defaults = defaults
+        if json_dumps is not None and not callable(json_dumps):
+            raise TypeError(
+                f"json_dumps={json_dumps!r} is no function; give one, such as orjson.dumps"
+            )
+        self._json_dumps = json_dumps or to_json
         self._last_typed = (headers, "", headers)  # see `_typed()`
         self._joins = bool(self.base_url.given)
         if self._joins and not self.base_url.is_absolute:
@@ -117,7 +129,7 @@ class Builder:
 
     def _add_body(self, request: Request, option: Mapping[str, Any]) -> None:
         content, files, compress = option["content"], option["files"], option["compress"]
-        encoded = encode_body(content, option["data"], option["json"], files)
+        encoded = encode_body(content, option["data"], option["json"], files, self._json_dumps)
         if compress is not None:
             encoded = _compress(request, encoded, compress)
         request.body, request.length = sent_once(encoded.body), encoded.length

@@ -22,6 +22,7 @@ from fastreq.bulk.download import Download, as_callback
 from fastreq.bulk.progress import Meter, Progress
 from fastreq.call import Exchanging, Policies, Transport, start
 from fastreq.content.decode import accept_encoding
+from fastreq.content.encode import JSONDumps
 from fastreq.content.events import ServerSentEvent
 from fastreq.engine import Engine
 from fastreq.errors import ClientClosed, RemoteProtocolError
@@ -85,6 +86,8 @@ class Client:
         policy: how hosts are treated: all, or by origin.
         max_in_flight: bytes of all bodies that are being buffered at once; over them, connections
             wait, but for the oldest, and what one read brings.
+        json_dumps: encodes `json=` in place of the standard library: a function of the value that
+            gives bytes or str, such as `orjson.dumps`.
         hooks: what is told as requests advance.
         transport: what stands in for pool and wire.
 
@@ -115,6 +118,7 @@ class Client:
         allow: Callable[[Address], bool] | Literal["public"] | None = None,
         policy: Policy | Mapping[str, Policy] | None = None,
         max_in_flight: int | None = None,
+        json_dumps: JSONDumps | None = None,
         hooks: Hooks | None = None,
         transport: Transport | None = None,
         **unknown: Any,
@@ -127,6 +131,7 @@ class Client:
             Headers(usual).merged(headers or {}),
             params,
             SendOptions(Timeout.of(timeout), follow_redirects, to_retry(retry), to_auth(auth)),
+            json_dumps,
         )
         self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
         self.is_closed = False

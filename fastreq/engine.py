@@ -79,6 +79,7 @@ class Engine:
         self._connector = Connector(Resolver(), self._make_protocol, allowed)
         self._turnstile = Turnstile(loop)
         self._connections: set[HTTPProtocol] = set()
+        self._connecting: set[asyncio.Timeout] = set()
         self._until_loop_ends = self._close_with_loop()
         self._start_hook()
 
@@ -181,15 +182,20 @@ class Engine:
         now = progress.since
         connect_due = NEVER if timeout.connect is None else now + timeout.connect
         due = min(connect_due, total_due)
+        limit = asyncio.timeout(None if due == NEVER else due - now)
         try:
-            async with asyncio.timeout(None if due == NEVER else due - now):
+            async with limit:
+                self._connecting.add(limit)
                 connection = await self._connector.connect(route, progress)
         except FastreqError as exc:
             exc.phase = exc.phase or progress.phase
             raise
         except TimeoutError as exc:
+            self._refuse_if_closed()  # it was aclose() that ended it
             total = total_due < connect_due
             raise _connect_timeout(route, progress, due, total).at(progress.phase) from exc
+        finally:
+            self._connecting.discard(limit)
         self._refuse_if_closed(connection)
         connection.name = route.in_full
         connection.ceiling = self._ceiling
@@ -258,6 +264,9 @@ class Engine:
 
     async def _close(self) -> None:
         self.is_closed = True
+        for limit in self._connecting:
+            if not limit.expired():
+                limit.reschedule(self.loop.time())
         lost = [connection.close_for(ClientClosed) for connection in tuple(self._connections)]
         self.pool.close()
         if lost:

@@ -46,7 +46,7 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 _ZEROS = re.compile(r"\b0(?::0)+\b")
 _SOCKET = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
-# The second is the punycode of CPython 3.13, with a number that its own error has no room for.
+# The second is what CPython 3.13's punycode makes of a number that is too large for its own error.
 _NO_NAME = (UnicodeError, OverflowError)
 
 _set = object.__setattr__
@@ -475,7 +475,8 @@ def _to_ascii(host: str) -> str:
     try:
         return idna.encode(host, uts46=True, transitional=False, std3_rules=True).decode()
     except _NO_NAME as exc:
-        raise InvalidURL(f"the host is no valid international name: {exc}") from exc
+        what = exc if isinstance(exc, UnicodeError) else "its punycode is too large a number"
+        raise InvalidURL(f"the host is no valid international name: {what}") from exc
 
 
 def _read_ipv6(text: str) -> str:

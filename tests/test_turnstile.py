@@ -2,10 +2,14 @@
 
 import asyncio
 from collections import Counter
+from time import monotonic
+
+import pytest
+from servers.scripted import Connection, reply, scripted
 
 import fastreq
+from fastreq import Timeout
 from fastreq.connect import Connector
-from fastreq.testing import Server
 from fastreq.turnstile import PLACES, Turnstile
 
 
@@ -23,6 +27,12 @@ class Turns:
 
     def stop(self) -> None:
         self._handle.cancel()
+
+
+async def answer(conn: Connection) -> None:
+    await conn.read_request()
+    await conn.send(reply(b"hello"))
+    await conn.wait_closed()
 
 
 async def pass_through(count: int, cancelled: range = range(0)) -> tuple[list[int], Counter[int]]:
@@ -89,22 +99,88 @@ async def test_there_is_room_again_after_a_while():
 
 async def test_connections_are_begun_a_few_at_a_time(monkeypatch):
     """All of many requests at once are answered, each on a connection of its own."""
-    turns, begun = Turns(), Counter()
+    turns, begun, all_here = Turns(), Counter(), asyncio.Event()
+    count = 3 * PLACES
     connect = Connector.connect
 
     def counted(*arguments):
         begun[turns.number] += 1
         return connect(*arguments)
 
+    async def patient(conn: Connection) -> None:
+        await conn.read_request()
+        if len(server.requests) == count:
+            all_here.set()
+        await all_here.wait()
+        await conn.send(reply(b"hello"))
+
     monkeypatch.setattr(Connector, "connect", counted)
     limits = fastreq.Limits(max_connections=None, max_per_host=None)
-    with Server() as server:
-        async with fastreq.Client(limits=limits) as client:
-            urls = [f"{server.url}/delay/0.5"] * (3 * PLACES)
-            responses = await asyncio.gather(*map(client.get, urls))
-            assert 3 * PLACES == client.stats().total.opened
-    turns.stop()
+    async with scripted(patient) as server, fastreq.Client(limits=limits) as client:
+        responses = await asyncio.gather(*[client.get(server.url()) for _ in range(count)])
+        turns.stop()
+        assert count == server.connections
 
-    assert {200} == {response.status for response in responses}
-    assert 3 * PLACES == sum(begun.values())
+    assert {b"hello"} == {response.body for response in responses}
+    assert count == sum(begun.values())
     assert max(begun.values()) <= PLACES
+
+
+# ---- who stands there
+
+
+class Shut:
+    """A turnstile that lets nobody through until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def turn(self) -> None:
+        self.reached.set()
+        await self.opened.wait()
+
+
+async def test_the_wait_is_a_queue():
+    """It is no part of connecting, nor of `total`."""
+    shut = Shut()
+    async with scripted(answer) as server, fastreq.Client() as client:
+        client._running_engine()._turnstile = shut
+        task = asyncio.ensure_future(client.get(server.url(), timeout=Timeout(total=30)))
+        await shut.reached.wait()
+        began = monotonic()
+        await asyncio.sleep(0.01)
+        waited = monotonic() - began
+        shut.opened.set()
+        took = (await task).timings
+
+    assert took.queue >= waited
+    assert took.total >= took.queue + took.connect
+
+
+async def test_who_is_cancelled_there_leaves_the_slot():
+    shut = Shut()
+    limits = fastreq.Limits(max_per_host=1)
+    async with scripted(answer) as server, fastreq.Client(limits=limits) as client:
+        client._running_engine()._turnstile = shut
+        task = asyncio.ensure_future(client.get(server.url()))
+        await shut.reached.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert {} == client.stats()
+        shut.opened.set()
+        assert 200 == (await client.get(server.url())).status
+
+
+async def test_closed_while_one_stands_there():
+    shut = Shut()
+    async with scripted(answer) as server:
+        client = fastreq.Client()
+        client._running_engine()._turnstile = shut
+        task = asyncio.ensure_future(client.get(server.url()))
+        await shut.reached.wait()
+        await client.aclose()
+        shut.opened.set()
+        with pytest.raises(fastreq.ClientClosed, match="while a connection was being opened"):
+            await task
+        assert 0 == server.connections

@@ -1,4 +1,4 @@
-"""fastreq on uvloop, limits lifted."""
+"""fastreq on uvloop, limits lifted, with zlib-ng and orjson."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ from typing import Any
 import fastreq
 from clients import base
 
+try:
+    from orjson import dumps
+except ImportError:
+    dumps = None
+
 
 class Adapter(base.Adapter):
+    json_dumps: Any = staticmethod(dumps) if dumps else None
     imports = distribution = "fastreq"
 
     async def open(self) -> None:
         limits = fastreq.Limits(max_connections=None, max_per_host=None)
-        self.client = fastreq.Client(limits=limits, verify=self.setup.ca_file or True)
+        self.client = fastreq.Client(
+            limits=limits, verify=self.setup.ca_file or True, json_dumps=self.json_dumps
+        )
 
     async def close(self) -> None:
         await self.client.aclose()

@@ -33,7 +33,7 @@ SECONDS: Final = 10  # for the URL that is tried
 PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 EXTRAS: Final = {  # what pyproject.toml lists: distribution → module
-    "speed": {"orjson": "orjson", "zlib-ng": "zlib_ng"},
+    "speed": {"zlib-ng": "zlib_ng"},
     "brotli": {"brotli": "brotli"},
     "zstd": {"backports.zstd": "backports.zstd"},
     "idna": {"idna": "idna"},

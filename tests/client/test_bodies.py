@@ -299,6 +299,24 @@ async def test_json(value, expected):
         assert value == json.loads(received(server).body)
 
 
+async def test_json_by_another_encoder():
+    """It encodes every `json=` of its client."""
+
+    def encoder(value: object) -> bytes:
+        return b"[%d]" % len(str(value))
+
+    async with serving(reply()) as server, Client(json_dumps=encoder) as client:
+        await client.post(server.url("/"), json="abc")
+
+        assert b"[3]" == received(server).body
+        assert "application/json" == received(server).get("content-type")
+
+
+def test_an_encoder_is_a_function():
+    with pytest.raises(TypeError, match=r"json_dumps='orjson' is no function; .* orjson\.dumps"):
+        Client(json_dumps="orjson")
+
+
 async def test_a_content_type_of_ones_own_wins():
     async with serving(reply()) as server, Client() as client:
         headers = {"content-type": "application/vnd.api+json"}

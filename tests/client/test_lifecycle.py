@@ -109,7 +109,8 @@ def delay_connecting(monkeypatch, until_what) -> None:
 
     async def connect_and_wait(self, route, progress):
         connection = await connect(self, route, progress)
-        await until_what(connection)
+        with contextlib.suppress(asyncio.CancelledError):  # too late
+            await until_what(connection)
         return connection
 
     monkeypatch.setattr(Connector, "connect", connect_and_wait)
@@ -139,6 +140,25 @@ async def test_closed_while_connecting(certs, monkeypatch, tls):
             await task
 
         assert {} == client.stats()
+        await gone.wait()
+
+
+@pytest.mark.parametrize("timeout", [None, 30], ids=["for ever", "30 s"])
+async def test_closed_during_a_handshake(timeout):
+    """Nobody waits for a connection that will not be used."""
+    gone = asyncio.Event()
+
+    async def mute(conn: Connection) -> None:
+        await conn.wait_closed()
+        gone.set()
+
+    async with scripted(mute) as server:
+        client = Client(timeout=timeout)
+        task = asyncio.ensure_future(client.get(server.url().replace("http:", "https:")))
+        await until(lambda: server.connections)
+        await client.aclose()
+        with pytest.raises(ClientClosed, match="while a connection was being opened"):
+            await task
         await gone.wait()
 
 

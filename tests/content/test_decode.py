@@ -20,36 +20,12 @@ from hypothesis import strategies as st
 from tables import each_row
 
 from fastreq.content import decode
-from fastreq.content.decode import Decoder, Gzip, accept_encoding, codings_of, pieces
+from fastreq.content.decode import Decoder, accept_encoding, codings_of, pieces
 from fastreq.errors import DecodingError
 
 TEXT = b"The body is the same however the network cuts it. " * 3 + bytes(range(256))
 EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"  # of deflate: five bytes that say nothing
 SKIPPED_FRAME = struct.pack("<II", 0x184D2A50, 5) + b"extra"  # of zstd
-
-
-@pytest.fixture(params=["zlib", "zlib_ng.zlib_ng"], autouse=True, scope="module")
-def inflater(request):
-    """Each test here runs with the standard library's zlib, and with zlib-ng."""
-    module = pytest.importorskip(request.param, reason="the speed extra is not installed")
-    with inflating_by(request.param):
-        yield module
-
-
-@contextmanager
-def inflating_by(module: str):
-    usual, Gzip.modules = Gzip.modules, (module,)
-    forget()
-    try:
-        yield
-    finally:
-        Gzip.modules = usual
-        forget()
-
-
-def forget() -> None:
-    decode._module.cache_clear()
-    decode.accept_encoding.cache_clear()
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -151,10 +127,9 @@ def test_the_text_for_an_unknown_coding_is_short():
     assert len(str(caught.value)) < 300
 
 
-@pytest.fixture
-def modules(monkeypatch, inflater):
-    """Stands in for the optional modules: a dict of what can be imported."""
-    found: dict[str, Any] = {Gzip.modules[0]: inflater}
+@contextmanager
+def only(found: dict[str, Any]):
+    """As if nothing but this could be imported."""
 
     def fake_import(name: str) -> Any:
         try:
@@ -162,10 +137,24 @@ def modules(monkeypatch, inflater):
         except KeyError:
             raise ImportError(name) from None
 
-    monkeypatch.setattr(decode, "import_module", fake_import)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "import_module", fake_import)
+        forget()
+        yield
     forget()
-    yield found
-    forget()
+
+
+def forget() -> None:
+    decode._module.cache_clear()
+    decode.accept_encoding.cache_clear()
+
+
+@pytest.fixture
+def modules():
+    """Stands in for the optional modules: a dict of what can be imported."""
+    found: dict[str, Any] = {"zlib": zlib}
+    with only(found):
+        yield found
 
 
 @pytest.mark.parametrize(("name", "extra"), [("br", "brotli"), ("zstd", "zstd")])
@@ -396,7 +385,7 @@ def test_a_body_in_another_coding_raises(encoding, said):
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize("at", range(-8, 0))
-def test_a_wrong_checksum_raises(inflater, encoding, at):
+def test_a_wrong_checksum_raises(encoding, at):
     """For gzip, the last 8 bytes are the CRC and the length; for zlib, the last 4 are Adler-32."""
     body = bytearray(encode(TEXT, encoding))
     if encoding == "deflate" and at < -4:
@@ -405,7 +394,7 @@ def test_a_wrong_checksum_raises(inflater, encoding, at):
     for parts in ([bytes(body)], cut(bytes(body), 1)):
         with pytest.raises(DecodingError, match="is broken: Error -3") as caught:
             decode_parts(parts, encoding)
-        assert isinstance(caught.value.__cause__, inflater.error)
+        assert isinstance(caught.value.__cause__, decode._module(encoding).error)
 
 
 def test_a_wrong_checksum_of_zstd_raises():
@@ -689,23 +678,45 @@ def test_no_progress_is_an_error(name):
         list(decoder.decode(b"data"))
 
 
-# --- brotlicffi ---
+# --- others that do the same ---
 
 
 @pytest.mark.parametrize("size", [1, 300, 31_999, 32_000, 32_752, 65_536, 1_000_000])
-def test_brotlicffi_does_as_brotli_does(monkeypatch, size):
+def test_brotlicffi_does_as_brotli_does(size):
     module = pytest.importorskip("brotlicffi", reason="brotlicffi is not installed")
-    found = {"brotli": UNBOUND, "brotlicffi": module}
-    monkeypatch.setattr(decode, "import_module", found.get)
-    forget()
-    try:
-        body = encode(bytes(size), "br")
+    body = encode(bytes(size), "br")
+    with only({"brotli": UNBOUND, "brotlicffi": module}):
         assert bytes(size) == decode_parts([body], "br")
         assert bytes(size) == decode_parts(cut(body, 1), "br")
         for parts in ([body[:-1]], [body + b"\0"], [body, b"\0"], [b"<html>"]):
             assert DecodingError is outcome(parts, "br")
-    finally:
-        forget()
+
+
+def test_zlib_ng_is_used_where_it_is_installed():
+    module = pytest.importorskip("zlib_ng.zlib_ng", reason="the speed extra is not installed")
+    assert module is decode._module("gzip") is decode._module("deflate")
+
+
+@given(
+    st.builds(lambda part, times: part * times, st.binary(max_size=50), st.integers(0, 3000)),
+    st.sampled_from([31, 15, -15]),
+    st.integers(0, 9),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=4),
+    st.integers(1, 50),
+)
+def test_zlib_ng_does_as_zlib_does(body, wbits, level, changes, size):
+    """What is broken is broken for both, and what is read is the same."""
+    module = pytest.importorskip("zlib_ng.zlib_ng", reason="the speed extra is not installed")
+    packer = zlib.compressobj(level, wbits=wbits)
+    packed = bytearray(packer.compress(body) + packer.flush())
+    for place, byte in changes:
+        packed[place % len(packed)] = byte
+    encoding = "gzip" if wbits == 31 else "deflate"
+    parts = cut(bytes(packed), size)
+    with only({"zlib": zlib}):
+        expected = outcome(parts, encoding)
+    with only({"zlib_ng.zlib_ng": module}):
+        assert expected == outcome(parts, encoding)
 
 
 # --- anything ---
