@@ -29,7 +29,7 @@ from typing import Any
 import report
 from clients import CLIENTS
 from figures import OURS, Comparison
-from measure import allow_many_connections
+from measure import allow_many_connections, stolen_seconds
 from scenarios import LARGE, MAPPED, SCENARIOS, Scenario
 from server import cores, serving
 
@@ -41,6 +41,8 @@ ROUNDS = {"short": 3, "full": 5}
 MINUTES = {"short": 4.5, "full": math.inf}
 FULL_SECONDS = 5  # times the short form's
 PATIENCE = {"short": 60, "full": 600}  # seconds for one worker
+TRIES = 3  # of a measurement from whose time the host has taken ...
+STOLEN = 0.05  # ... more than this part
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """What would make clients trust others than they are told to; proxies are taken away too."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -58,6 +60,7 @@ class Bench:
         self.pythons = dict(each.split("=", 1) for each in options.python)
         self.bundled = options.bundled
         self.core: int | None = None
+        self.last_retry = 0.0
 
     def run(self) -> Comparison:
         """Measure, in rounds; after each, the next, if there is time for it. Ctrl-C ends it."""
@@ -81,6 +84,7 @@ class Bench:
             )
             print(f"{found.server}\n{found.machine}, CPython {found.python}", flush=True)
             began = monotonic()
+            self.last_retry = began + self.minutes * 60 / 2
             try:
                 for number in range(self.rounds):
                     self._round(number, Path(file.name), found)
@@ -123,6 +127,22 @@ class Bench:
         return number == 0 and client in scenario.once
 
     def _work(self, client: str, scenario: str, site: Path) -> dict[str, Any]:
+        """Measure; and again, while the host of a virtual machine takes its cores away, for then
+        it is the neighbours who are measured. What lost least of its time counts."""
+        tries = []
+        while len(tries) < TRIES:
+            began, before = monotonic(), stolen_seconds()
+            result = self._measure(client, scenario, site)
+            if "version" not in result:  # it failed, or is not there
+                return result
+            wall = (monotonic() - began) * (os.cpu_count() or 1)
+            result["stolen"] = (stolen_seconds() - before) / wall
+            tries.append(result)
+            if result["stolen"] <= STOLEN or monotonic() > self.last_retry:
+                break
+        return min(tries, key=lambda each: each["stolen"])
+
+    def _measure(self, client: str, scenario: str, site: Path) -> dict[str, Any]:
         longer = FULL_SECONDS if self.form == "full" else 1
         command = [
             self.pythons.get(client, sys.executable),

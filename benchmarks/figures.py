@@ -113,6 +113,18 @@ class Comparison:
                 found[number] = float(value)
         return found
 
+    @property
+    def stolen(self) -> Figure | None:
+        """Which part of the machine's time its host took away, measurement by measurement."""
+        shares = [
+            result["stolen"]
+            for each in self.rounds
+            for results in each.values()
+            for result in results.values()
+            if "stolen" in result
+        ]
+        return Figure.of(shares)
+
     def figure(self, scenario: str, client: str, metric: str) -> Figure | None:
         return Figure.of(list(self.values(scenario, client, metric).values()))
 

@@ -168,6 +168,11 @@ def settings(found: Comparison) -> str:
         f"Server: {found.server}.",
         f"Clients: {loops}.",
     ]
+    if (stolen := found.stolen) is not None:
+        lines.append(
+            "Of the machine's time its host took away, measurement by measurement: "
+            f"{stolen.median:.0%} ({stolen.low:.0%}–{stolen.high:.0%})."
+        )
     if found.left_out:
         left = "; ".join(f"{client} ({why})" for client, why in found.left_out.items())
         lines.append(f"Left out: {left}.")

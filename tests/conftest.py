@@ -45,6 +45,12 @@ LOOPS = [
 ]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, for a third of the time is waiting."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every async test, and every other that asks for it, each `loop_factory`."""
     if inspect.iscoroutinefunction(metafunc.function):
