@@ -47,7 +47,7 @@ def _by_getrusage() -> int:
 
 
 def stolen_seconds() -> float:
-    """Time of all cores that the host has taken for others since it began; 0.0 where nobody says."""
+    """Time of all cores that the host has given to others so far; 0.0 where nobody says."""
     try:
         first = Path("/proc/stat").read_text().partition("\n")[0].split()
     except OSError:
