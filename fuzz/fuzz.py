@@ -21,9 +21,11 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from time import process_time
 from typing import NamedTuple
 
 SEED = 7  # of the first turn; each has the next
+LONGEST = 1.0  # seconds of CPU for one input
 HANG = 30  # seconds by the clock on the wall, and a machine may be busy elsewhere
 USUAL_FLAGS = [f"-timeout={HANG}", "-max_len=512", "-print_final_stats=1"]
 FUZZER = "--under-atheris"  # how a turn is told that it is the process of its own
@@ -125,9 +127,18 @@ def fuzz(name: str, options: list[str]) -> None:
 
     with atheris.instrument_imports(include=["fastreq"]):
         from targets import SEEDS, TARGETS
+    target = TARGETS[name]
     for number, seed in enumerate(SEEDS[name]):
         (Path(options[-1]) / f"seed-{number}").write_bytes(seed)
-    atheris.Setup([sys.argv[0], *options], TARGETS[name])
+        target(seed)  # what is imported late is here by now
+
+    def timed(data: bytes) -> None:
+        began = process_time()
+        target(data)
+        took = process_time() - began
+        assert took < LONGEST, f"{took:.1f} s for {len(data)} bytes"
+
+    atheris.Setup([sys.argv[0], *options], timed)
     atheris.Fuzz()
 
 
