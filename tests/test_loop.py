@@ -1,25 +1,18 @@
 """run(), new_event_loop() and install(), each in a process of its own with warnings as errors."""
 
 import asyncio
-import subprocess
 import sys
-import textwrap
 
 import pytest
+from programs import python
 
 import fastreq
 
 
-def python(program, *, preface="", **environment):
-    """What a program prints, run as by a user who has every warning made an error."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", preface + textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        env={"PATH": "", "PYTHONPATH": ":".join(sys.path), **environment},
-        timeout=60,
-        check=False,
-    )
+def said(program, *, preface="", **environment):
+    """What a program prints, where it has nothing to complain of."""
+    environment = {"PATH": "", "PYTHONPATH": ":".join(sys.path), **environment}
+    done = python(program, preface=preface, environment=environment)
     assert "" == done.stderr
     assert 0 == done.returncode
     return done.stdout
@@ -38,20 +31,20 @@ KIND = """
 def test_run_uses_uvloop():
     pytest.importorskip("uvloop")
 
-    assert "uvloop\n" == python(KIND + "\n    print(fastreq.run(main()))")
+    assert "uvloop\n" == said(KIND + "\n    print(fastreq.run(main()))")
 
 
 def test_run_without_uvloop():
     """Nothing needs it to be correct."""
-    assert "asyncio\n" == python(KIND + "\n    print(fastreq.run(main()))", preface=WITHOUT_UVLOOP)
+    assert "asyncio\n" == said(KIND + "\n    print(fastreq.run(main()))", preface=WITHOUT_UVLOOP)
 
 
 def test_the_environment_may_ask_for_asyncio():
-    assert "asyncio\n" == python(KIND + "\n    print(fastreq.run(main()))", FASTREQ_LOOP="asyncio")
+    assert "asyncio\n" == said(KIND + "\n    print(fastreq.run(main()))", FASTREQ_LOOP="asyncio")
 
 
 def test_run_gives_the_result_and_the_error():
-    assert "3 ValueError('mine')\n" == python(
+    assert "3 ValueError('mine')\n" == said(
         """
         import fastreq
 
@@ -71,12 +64,12 @@ def test_run_gives_the_result_and_the_error():
 
 def test_run_touches_no_policy():
     """asyncio.run() after it is as it was before."""
-    assert "asyncio\n" == python(KIND + "\n    fastreq.run(main()); print(asyncio.run(main()))")
+    assert "asyncio\n" == said(KIND + "\n    fastreq.run(main()); print(asyncio.run(main()))")
 
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_run_in_debug_mode(debug):
-    assert f"{debug}\n" == python(
+    assert f"{debug}\n" == said(
         f"""
         import asyncio, fastreq
 
@@ -113,15 +106,15 @@ def test_install():
     if sys.version_info >= (3, 14):
         pytest.skip("from Python 3.14 on it warns")
 
-    assert "True uvloop\n" == python(KIND + "\n    print(fastreq.install(), asyncio.run(main()))")
+    assert "True uvloop\n" == said(KIND + "\n    print(fastreq.install(), asyncio.run(main()))")
 
 
 def test_install_without_uvloop():
     """There is nothing to install, and asyncio stays."""
     program = KIND + "\n    print(fastreq.install(), asyncio.run(main()))"
 
-    assert "False asyncio\n" == python(program, preface=WITHOUT_UVLOOP)
-    assert "False asyncio\n" == python(program, FASTREQ_LOOP="asyncio")
+    assert "False asyncio\n" == said(program, preface=WITHOUT_UVLOOP)
+    assert "False asyncio\n" == said(program, FASTREQ_LOOP="asyncio")
 
 
 AS_IF = """
@@ -137,7 +130,7 @@ def test_install_where_policies_are_on_their_way_out(version):
     """One warning, at the caller's line, that says what to write instead; and it works."""
     pytest.importorskip("uvloop")
 
-    assert "<string> DeprecationWarning True uvloop\n" == python(
+    assert "<string> DeprecationWarning True uvloop\n" == said(
         AS_IF.format(version=version)
         + KIND
         + """
@@ -154,7 +147,7 @@ def test_install_where_policies_are_on_their_way_out(version):
 def test_install_where_there_are_no_policies():
     pytest.importorskip("uvloop")
 
-    assert "True\n" == python(
+    assert "True\n" == said(
         AS_IF.format(version=(3, 16))
         + """
     try:

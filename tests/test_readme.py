@@ -1,11 +1,10 @@
 """The seed's README, with our name: each example works as printed, against a local TLS server."""
 
 import asyncio
-import subprocess
 import sys
-import textwrap
 
 import pytest
+from programs import python
 from servers.scripted import Connection, parse_fields, reply, scripted, serving
 
 import fastreq
@@ -23,17 +22,6 @@ def server():
 
     with Server(tls=True) as running:
         yield running
-
-
-def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program as a user would, with every warning an error."""
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_a_client_at_module_level(server):

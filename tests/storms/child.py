@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from programs import UNHURRIED
+
 ROOT = Path(__file__).parents[2]
 
 PRELUDE = """
@@ -24,7 +26,7 @@ def child(
     """Run `code`, with the usual names at hand, and see how it ends; under another command, too."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     return subprocess.run(
-        [*under, sys.executable, *flags, "-c", PRELUDE + textwrap.dedent(code)],
+        [*under, sys.executable, *flags, "-c", UNHURRIED + PRELUDE + textwrap.dedent(code)],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
