@@ -448,7 +448,7 @@ def test_a_backslash_does_not_swallow_the_closing_quote(parse):
     assert ("a%5C", "; name=x%5C") == (part.name, part.filename)
 
 
-@pytest.mark.parametrize("place", set(PLACES) - {"header name"})
+@pytest.mark.parametrize("place", [place for place in PLACES if place != "header name"])
 def test_half_a_character_is_refused(place):
     with pytest.raises(ValueError, match=r"'\\ud80a' at position 1 is half a character"):
         encode_multipart(*PLACES[place]("a\ud80a"))
