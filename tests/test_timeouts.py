@@ -231,7 +231,7 @@ async def test_a_blocked_loop_is_named():
             asyncio.get_running_loop().call_later(0.1, time.sleep, 0.8)
             error = await fails(fastreq.ReadTimeout, client.get(server.url()))
 
-    assert re.search(r"the event loop was blocked for 0\.\d s", str(error))
+    assert re.search(r"the event loop was blocked for \d\.\d s", str(error))
 
 
 async def test_what_came_while_the_loop_was_blocked_counts():
