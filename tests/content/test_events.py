@@ -243,10 +243,10 @@ def test_comments_may_go_on_for_ever():
 
 
 def test_many_lines_take_linear_time():
-    started = time.perf_counter()
+    started = time.process_time()
     parser = EventParser(max_event=2**30)
     for _ in range(500_000):
         parser.receive("data: a")
 
     assert 999_999 == len(parser.receive("").data)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -101,9 +101,9 @@ def test_parameters():
     ids=range(10),
 )
 def test_linear(flood):
-    began = time.perf_counter()
+    began = time.process_time()
     read(flood)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @given(st.text(st.sampled_from('<>;,="\\ \trelnxt/?:é'), max_size=60))

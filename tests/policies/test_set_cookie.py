@@ -333,11 +333,11 @@ def test_any_field_gives_a_clean_cookie_or_none(field):
 )
 def test_64_kilobytes_are_read_in_linear_time(hostile):
     """Linear is some milliseconds; quadratic would be many seconds."""
-    started = time.perf_counter()
+    started = time.process_time()
 
     parse(hostile, NOW)
 
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_the_value_of_a_cookie_is_not_shown():
