@@ -25,7 +25,7 @@ from fastreq.content.sources import replayable
 from fastreq.deadline import NEVER
 from fastreq.engine import Engine
 from fastreq.errors import BodyTooLarge, FastreqError, StreamConsumed, TotalTimeout
-from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.http1.body import StreamedBody
 from fastreq.messages import Request, Response, ResponseHead
 from fastreq.pacing import PacedHost, Pacing
 from fastreq.policies import retries
@@ -107,7 +107,7 @@ def start(
         and policies.are_plain
         and not policies.cookies
         and not request.url.userinfo
-        and "cookie" not in request.fields.names
+        and (request.fields.is_plain or "cookie" not in request.fields.names)
     ):
         return straight(policies, engine, request, options)
     return Call(policies, engine, options, streams).run(request)
@@ -120,14 +120,13 @@ async def straight(
     started = monotonic()
     timeout = options.timeout
     due = NEVER if timeout.total is None else started + timeout.total
-    body = WholeBody(policies.max_body)
+    limit = policies.max_body
     try:
         route = policies.routes.of(request.url)
-        exchange = await engine.exchange(request, route, timeout, body, due, started, 1)
-        head = exchange.final_head
-        content = body.value()
+        exchange = await engine.exchange(request, route, timeout, None, limit, due, started)
+        head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            content = await _decode(content, head, policies.max_body)
+            content = await _decode(content, head, limit)
     except FastreqError as exc:
         _blame(exc, request, 1, started)
         raise
@@ -337,16 +336,16 @@ class Call:
         return self._read(self._engine, request)
 
     async def _read(self, engine: Engine, request: Request) -> Response:
-        policies = self._policies
-        body = WholeBody(policies.max_body)
+        policies, timeout = self._policies, self._options.timeout
+        limit = policies.max_body
         route = policies.routes.of(request.url)
         exchange = await engine.exchange(
-            request, route, self._options.timeout, body, self.due, self.started, self.attempts
+            request, route, timeout, None, limit, self.due, self.started, self.attempts
         )
         self.due += exchange.queued
-        head, content = exchange.final_head, body.value()
+        head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            content = await _decode(content, head, policies.max_body)
+            content = await _decode(content, head, limit)
         response = Response.received(request, head, exchange, content)
         _keep_cookies(policies.cookies, response)
         return response
@@ -355,7 +354,7 @@ class Call:
         route = self._policies.routes.of(request.url)
         body, timeout = StreamedBody(), self._options.timeout
         exchange = await engine.exchange(
-            request, route, timeout, body, self.due, self.started, self.attempts
+            request, route, timeout, body, None, self.due, self.started, self.attempts
         )
         self.due += exchange.queued
         response = Response.received(request, exchange.final_head, exchange)

@@ -22,7 +22,7 @@ from fastreq.errors import (
     TotalTimeout,
 )
 from fastreq.exchange import Exchange
-from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.http1.body import StreamedBody
 from fastreq.http1.request import OutgoingBody, encode_head, outgoing
 from fastreq.messages import Request
 from fastreq.options import Limits, Timeout
@@ -91,37 +91,36 @@ class Engine:
         request: Request,
         route: Route,
         timeout: Timeout,
-        body: WholeBody | StreamedBody,
+        body: StreamedBody | None,
+        limit: int | None,
         total_due: float,
         started: float,
         attempt: int = 1,
     ) -> Exchange:
-        """Send a request once, and read its response: whole, or up to the body of a stream.
+        """Send a request once, and read its response: up to its body, which then comes into
+        `body`, or, without one, all of it, with at most `limit` bytes of body.
 
         Raises:
             TransportError: it did not come.
         """
         proxy = route.proxy
         head = encode_head(request) if proxy is None else self._head_to(proxy, request)
-        names = request.fields.names
-        first: bytes = head
-        rest: bytes | OutgoingBody = b""
-        if request.body != b"" or "transfer-encoding" in names:  # empty, it may yet have an end
-            first, rest = outgoing(request, head)
         exchange = Exchange(
             request.method,
             body,
+            limit,
             timeout.read or NEVER,
             timeout.write or NEVER,
             total_due,
             started,
         )
-        if "connection" in names:
-            exchange.is_last = "close" in request.fields["connection"].lower()
-        if rest:
-            exchange.expects = "expect" in names
-        elif exchange.streams and not request.body:
-            exchange.switches = "upgrade" in names or request.method == "CONNECT"
+        first: bytes = head
+        rest: bytes | OutgoingBody = b""
+        if request.body != b"" or not request.fields.is_plain:
+            first, rest = outgoing(request, head)
+            _note_wishes(exchange, request, bool(rest))
+        elif exchange.streams:
+            exchange.switches = request.method == "CONNECT"
         connection = self.pool.take(route)
         if connection is None:
             connection = await self._lease(route, timeout, exchange)
@@ -129,9 +128,15 @@ class Engine:
             reused = exchange.opened is None
             self._tell_sent(self._hooks, connection, str(route) if reused else "", request, attempt)
         try:
-            await connection.carry(exchange, first, rest)
-        except NetworkError:
-            if not _may_repeat(exchange, request):
+            if rest or exchange.streams:
+                await connection.carry(exchange, first, rest)
+            else:  # the same, without a coroutine (benchmark: 5,000 at once)
+                connection.send(exchange, first)
+                while not exchange.ended:
+                    await connection.arrival(exchange)
+        except BaseException as exc:
+            connection.abandon(exchange)
+            if not (isinstance(exc, NetworkError) and _may_repeat(exchange, request)):
                 raise
         else:
             return exchange
@@ -296,6 +301,17 @@ class Engine:
             yield
         finally:
             await self._close()
+
+
+def _note_wishes(exchange: Exchange, request: Request, has_rest: bool) -> None:
+    """Note what the request's fields say of its connection, and of when its body is sent."""
+    names = request.fields.names
+    if "connection" in names:
+        exchange.is_last = "close" in request.fields["connection"].lower()
+    if has_rest:
+        exchange.expects = "expect" in names
+    elif exchange.streams and not request.body:
+        exchange.switches = "upgrade" in names or request.method == "CONNECT"
 
 
 def _may_repeat(exchange: Exchange, request: Request) -> bool:

@@ -17,7 +17,7 @@ from fastreq.errors import (
     TotalTimeout,
     WriteTimeout,
 )
-from fastreq.http1.body import StreamedBody, WholeBody
+from fastreq.http1.body import StreamedBody
 from fastreq.http1.response import ResponseReader
 from fastreq.messages import ResponseHead, Timings
 
@@ -63,13 +63,14 @@ class Exchange(ResponseReader):
     def __init__(
         self,
         method: str,
-        body: WholeBody | StreamedBody,
+        body: StreamedBody | None,
+        limit: int | None,
         read_timeout: float,
         write_timeout: float,
         total_due: float,
         started: float,
     ) -> None:  # none of them by its name, which would cost a call as much again
-        ResponseReader.__init__(self, method, body)
+        ResponseReader.__init__(self, method, body, limit)
         self.connection: Carrier | None = None  # while the exchange is under way
         self.error: FastreqError | None = None
         self.written = False  # some of the request may have left
@@ -78,7 +79,7 @@ class Exchange(ResponseReader):
         self.is_last = False  # the request says that its connection closes (RFC 9112, 9.6)
         self.transport: asyncio.Transport | None = None  # of a connection that was switched
         self.received = b""  # on it, behind the head
-        self.streams = type(body) is StreamedBody
+        self.streams = body is not None
         # Seconds of silence that are borne, and the moment when it must all be over.
         self.read_timeout = read_timeout
         self.write_timeout = write_timeout
@@ -115,7 +116,8 @@ class Exchange(ResponseReader):
         """The same, for another attempt; nothing has been read into the body yet."""
         again = Exchange(
             self.method,
-            self.body,
+            cast(StreamedBody, self.body) if self.streams else None,
+            self._limit,
             self.read_timeout,
             self.write_timeout,
             self.total_due,

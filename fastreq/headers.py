@@ -10,6 +10,12 @@ from fastreq.errors import LocalProtocolError, quoted
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # token, RFC 9110, section 5.6.2
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # no CTL but HTAB, section 5.5
+_NOT_PLAIN = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "te", "expect", "connection", "upgrade"),
+        *("authorization", "proxy-authorization", "cookie"),
+    }
+)
 
 
 def field_name(name: str | bytes) -> bytes:
@@ -60,19 +66,22 @@ class Headers(MutableMapping[str, str]):
     at once, so that what a `Headers` holds can be sent.
     """
 
-    __slots__ = ("_block", "_copy", "_fields", "_names")
+    __slots__ = ("_block", "_copy", "_fields", "_names", "is_plain")
 
     def __init__(self, fields: HeaderTypes | None = None) -> None:
         # (name for look-ups, name as written, value)
         self._fields: list[tuple[str, bytes, bytes]] = []
         self._block: bytes | None = None  # the fields as sent, until something changes
         self._names: frozenset[str] = frozenset()  # in lower case; stands while the block does
+        # None of the fields has to do with how a message is sent, or is secret. It may be False
+        # for those, too, that nobody has looked at since they were changed.
+        self.is_plain = False
         self._copy: Headers | None = None  # what `snapshot()` gave last; stands likewise
         if fields is None:  # first, for to ask an ABC is slow
             return
         if isinstance(fields, Headers):
             self._fields = fields._fields.copy()
-            self._block, self._names = fields._block, fields._names
+            self._block, self._names, self.is_plain = fields._block, fields._names, fields.is_plain
         else:
             for name, value in _pairs(fields):
                 self.add(name, value)
@@ -99,13 +108,8 @@ class Headers(MutableMapping[str, str]):
         if self._block is None:
             self._block = b"".join(b"%b: %b\r\n" % (name, value) for _, name, value in self._fields)
             self._names = frozenset(key for key, _, _ in self._fields)
+            self.is_plain = _NOT_PLAIN.isdisjoint(self._names)
         return self._block
-
-    def wire(self) -> tuple[bytes, frozenset[str]]:
-        """`block` and `names`, in one call (benchmark: small, plain)."""
-        if self._block is None:
-            return self.block, self._names
-        return self._block, self._names
 
     @property
     def names(self) -> frozenset[str]:
@@ -137,19 +141,21 @@ class Headers(MutableMapping[str, str]):
         """A copy that nobody changes; the same one until something changes here."""
         if self._copy is None:
             self._copy = self.copy()
+            self._copy.block  # noqa: B018 (looks at all fields, once)
         return self._copy
 
     def _changed(self) -> None:
         self._block = self._copy = None
+        self.is_plain = False
 
     def with_one_more(self, name: bytes, value: bytes) -> Headers:
         """A copy with a field that is known to be good, and is not there yet."""
-        block, names = self.wire()
         key = name.decode("ascii").lower()
         copy = Headers()
         copy._fields = [*self._fields, (key, name, value)]
-        copy._block = b"%b%b: %b\r\n" % (block, name, value)
-        copy._names = names | {key}
+        copy._block = b"%b%b: %b\r\n" % (self.block, name, value)
+        copy._names = self.names | {key}
+        copy.is_plain = self.is_plain and key not in _NOT_PLAIN
         return copy
 
     def merged(self, other: HeaderTypes) -> Headers:

@@ -150,25 +150,41 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             RemoteProtocolError: what came is not HTTP.
             LocalProtocolError: the body is not as long as it was said to be.
         """
-        self._begin(exchange)
         try:
-            if self.is_closed or (not self.reused and self._spoke_first()):
-                raise WriteError(f"{self._where()} closed, or spoke, before the request was sent")
             if not rest:
-                exchange.written = exchange.sent = True
-                self.transport.write(first)
+                self.send(exchange, first)
             else:
+                self._begin(exchange)
                 await self._send(exchange, first, rest)
             while not exchange.ended and (exchange.head is None or not exchange.streams):
-                if exchange.error is not None:
-                    raise exchange.error
-                self._waiter = waiter = self._loop.create_future()
-                await waiter
+                await self.arrival(exchange)
         except BaseException:
             self.abandon(exchange)
             raise
         if self._exchange is exchange:  # a stream; its peer owes us nothing until somebody reads
             self._silent_since = NEVER
+
+    def send(self, exchange: Exchange, request: bytes) -> None:
+        """Send a request that is all in one piece; then await `arrival()` until it has ended, and
+        `abandon()` it on any error.
+
+        Raises:
+            WriteError: the connection is gone.
+        """
+        self._begin(exchange)
+        exchange.written = exchange.sent = True
+        self.transport.write(request)
+
+    def arrival(self, exchange: Exchange) -> asyncio.Future[None]:
+        """Done when more of the response has come, or an error.
+
+        Raises:
+            FastreqError: it has come.
+        """
+        if exchange.error is not None:
+            raise exchange.error
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     def _begin(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -181,6 +197,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self.due = due
         if due < self._deadlines.next:
             self._deadlines.moved_up(due)
+        if self.is_closed or (not self.reused and self._spoke_first()):
+            raise WriteError(f"{self._where()} closed, or spoke, before the request was sent")
 
     def abandon(self, exchange: Exchange) -> None:
         """Close the connection, if the exchange is still under way on it."""
@@ -334,34 +352,33 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     def _end(self, exchange: Exchange, kept: float = 0.0) -> None:
         """End the lease: the connection goes back to be used again within so many seconds, or is
         closed."""
-        reusable = kept > 0
         self._exchange = exchange.connection = None
         self._silent_since = NEVER
         if self.ceiling is not None:
             self.ceiling.ended(self)
-        if reusable:
-            self._rest(exchange.ended_at, kept)
+        if kept > 0:
+            self.reused = True
+            if self._read_paused:
+                self._read_paused = False
+                self.transport.resume_reading()
+            self._idle_since = now = exchange.ended_at
+            self.idle_until = self.due = due = now + kept
+            if due < self._deadlines.next:
+                self._deadlines.moved_up(due)
         else:
-            self._window = self._buffer
-            if not exchange.ended:
-                exchange.body.give_up()
-            # A close would wait until the peer has taken all of the request, and it need not.
-            if exchange.ended and not self._read_paused and not self._unsent_bytes():
-                self.close()
-            else:
-                self.abort()
-        self._owner.give_back(self, reusable)
+            self._close_after(exchange)
+        self._owner.give_back(self, kept > 0)
 
-    def _rest(self, now: float, kept: float) -> None:
-        """Become idle, for so many seconds at the most."""
-        self.reused = True
-        if self._read_paused:
-            self._read_paused = False
-            self.transport.resume_reading()
-        self._idle_since = now
-        self.idle_until = self.due = now + kept
-        if self.due < self._deadlines.next:
-            self._deadlines.moved_up(self.due)
+    def _close_after(self, exchange: Exchange) -> None:
+        """Close a connection that is not used again."""
+        self._window = self._buffer
+        if not exchange.ended and exchange.body is not None:
+            exchange.body.give_up()
+        # A close would wait until the peer has taken all of the request, and it need not.
+        if exchange.ended and not self._read_paused and not self._unsent_bytes():
+            self.close()
+        else:
+            self.abort()
 
     def _kept_seconds(self, exchange: Exchange) -> float:
         """How long to stay idle; 0.0: close, for one of both said so, or is not done.
@@ -472,7 +489,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """Tell how much has come, and let the next read bring no more than any other does."""
         if len(self._window) > RECEIVE_SIZE:
             self._window = self._window[:RECEIVE_SIZE]
-        ceiling.grew(self, exchange.body.size)
+        ceiling.grew(self, exchange.size)
 
     def eof_received(self) -> None:
         """The peer has closed its side; the transport closes itself when we return."""

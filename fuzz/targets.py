@@ -12,7 +12,6 @@ from collections.abc import Callable
 from fastreq.content.decode import pieces
 from fastreq.errors import FastreqError
 from fastreq.headers import Headers
-from fastreq.http1.body import WholeBody
 from fastreq.http1.request import check_method, encode_head
 from fastreq.http1.response import ResponseReader
 from fastreq.messages import Request
@@ -27,7 +26,7 @@ MOST = 2**20  # bytes that a body may have
 
 def _read(data: bytes, step: int) -> object:
     """What a response is read as, in pieces of `step` bytes."""
-    reader = ResponseReader("GET", WholeBody(MOST))
+    reader = ResponseReader("GET", None, MOST)
     try:
         for start in range(0, len(data), step):
             if reader.ended:
@@ -38,7 +37,7 @@ def _read(data: bytes, step: int) -> object:
     except FastreqError:
         return None
     assert reader.head is not None
-    return reader.head.status, reader.head.fields, reader.trailers, reader.body.value()
+    return reader.head.status, reader.head.fields, reader.trailers, reader.take_content()
 
 
 def head(data: bytes) -> None:

@@ -25,7 +25,6 @@ _NO_BODY = frozenset({"TRACE", "CONNECT"})  # sections 9.3.6 and 9.3.8
 _SPECIAL = frozenset(
     {"host", "content-length", "transfer-encoding", "te", "expect", "proxy-authorization"}
 )
-_NOT_KEPT = _SPECIAL | {"authorization", "cookie"}  # no head with a secret is remembered
 _PLAIN = frozenset({"GET", "HEAD", "DELETE"})  # they frame no body where they have none
 _USUAL_TARGET = 512  # bytes; so that the heads that are kept take a MiB or two
 _USUAL_BLOCK = 1024
@@ -54,15 +53,16 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
         LocalProtocolError: the fields contradict each other, or the body.
     """
     fields, body, url = request.fields, request.body, request.url
-    block, names = fields.wire()
+    block = fields.block
     if (
-        request.method in _PLAIN
+        fields.is_plain  # so there is no secret in it, either
+        and request.method in _PLAIN
         and not (body or target)
         and 0 < len(url.target) <= _USUAL_TARGET
         and len(block) <= _USUAL_BLOCK
-        and _NOT_KEPT.isdisjoint(names)
     ):
         return _usual_head(request.method, url.target, url.host_field, block)
+    names = fields.names
     tunnel = _tunnel(request) if request.method == "CONNECT" else None
     if _SPECIAL.isdisjoint(names) and not (body and request.method in _NO_BODY):
         host, framing = tunnel or url.host_field, _framing_of_body(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import cast
 
 from fastreq.errors import RemoteProtocolError, quoted
 from fastreq.http1.body import DIRECT, StreamedBody, WholeBody
@@ -36,26 +37,35 @@ _KEEP_ALIVE_SECONDS = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})")
 
 
 class ResponseReader:
-    """Reads the response to one request: its head into `head`, its body into `body`."""
+    """Reads the response to one request: its head into `head`, its body into `body`, or, where
+    it is wanted whole, for `take_content()`."""
 
     __slots__ = (
+        "_content",
         "_framing",
         "_head_size",
         "_held",
+        "_limit",
         "body",
         "continued",
         "ended",
         "head",
         "interim",
         "method",
+        "persistent",
         "switches",
     )
 
-    def __init__(self, method: str, body: WholeBody | StreamedBody) -> None:
+    def __init__(self, method: str, body: StreamedBody | None, limit: int | None = None) -> None:
+        """`body` takes it as it comes; None: it is wanted whole, of at most `limit` bytes."""
         self.method = method
-        self.body = body
+        # Most bodies come in one piece, with their head, and need no place (benchmark: small).
+        self.body: WholeBody | StreamedBody | None = body
+        self._limit = limit
+        self._content = b""
         self.head: ResponseHead | None = None
         self.ended = False
+        self.persistent = False  # it ended so that another exchange may follow (RFC 9112, 9.3)
         self.switches = False  # the request asks for another protocol, or a tunnel
         self.interim = 0  # 1xx responses passed over
         self.continued = False  # one of them was 100 (Continue)
@@ -80,8 +90,9 @@ class ResponseReader:
             if framing is None:
                 return used
         if used < len(view) and not framing.ended:
-            used += framing.receive(view[used:] if used else view, self.body)
-        self.ended = framing.ended
+            used += framing.receive(view[used:] if used else view, self._place())
+        if framing.ended:
+            self._end(framing)
         return used
 
     def receive_eof(self, clean: bool) -> None:
@@ -95,12 +106,22 @@ class ResponseReader:
                 f"the connection ended in the middle of a head: {quoted(self._held or b'')}"
             )
         self._framing.receive_eof(clean)
-        self.ended = True
+        self._end(self._framing)
+
+    def take_content(self) -> bytes:
+        """Hand out a body that was wanted whole, once it has ended, and keep nothing of it."""
+        content, self._content = self._content, b""
+        return content if self.body is None else cast(WholeBody, self.body).value()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body that have come, and that nobody has taken."""
+        return len(self._content) if self.body is None else self.body.size
 
     def window(self) -> memoryview | None:
         """Where the next bytes may be received in place, if they may; see `filled()`."""
         if isinstance(self._framing, LengthReader) and self._framing.remaining > DIRECT:
-            return self.body.window()
+            return self._place().window()
         return None
 
     def filled(self, count: int) -> None:
@@ -121,20 +142,23 @@ class ResponseReader:
         return self.head is not None or self._head_size > 0 or bool(self._held)
 
     @property
-    def persistent(self) -> bool:
-        """Whether the connection may carry another exchange (RFC 9112, section 9.3)."""
-        head = self.head
-        return (
-            head is not None
-            and head.persistent
-            and type(self._framing) is not CloseReader
-            and self.method != "CONNECT"  # what follows is what the tunnel carries
-        )
-
-    @property
     def trailers(self) -> bytes:
         """The trailer fields, each with its CRLF."""
         return self._framing.trailers if isinstance(self._framing, ChunkedReader) else b""
+
+    def _place(self) -> WholeBody | StreamedBody:
+        """Where the body goes, unless it comes in one piece."""
+        if self.body is None:
+            self.body = WholeBody(self._limit)
+        return self.body
+
+    def _end(self, framing: BodyReader) -> None:
+        self.ended = True
+        self.persistent = (
+            cast(ResponseHead, self.head).persistent
+            and type(framing) is not CloseReader
+            and self.method != "CONNECT"  # what follows is what the tunnel carries
+        )
 
     def _receive_at_once(self, view: memoryview) -> int:
         """Read the usual response in one step: all of it has come, and nothing behind it.
@@ -151,12 +175,19 @@ class ResponseReader:
         except RemoteProtocolError:
             self._head_size += end  # something has come
             raise
-        if head.body_length != size - end or self.method in _SPECIAL_METHODS:
+        length = size - end
+        if head.body_length != length or self.method in _SPECIAL_METHODS:
             return 0
-        if size > end:
-            self.body.write(start[end:] if size <= USUAL_HEAD else view[end:])
+        if length:
+            if self.body is not None:
+                self.body.write(view[end:])
+            elif self._limit is not None and length > self._limit:
+                return 0
+            else:
+                self._content = start[end:] if size <= USUAL_HEAD else bytes(view[end:])
         self._head_size += end
         self.head = head
+        self.persistent = head.persistent
         self.ended = True
         return size
 
@@ -204,8 +235,8 @@ class ResponseReader:
 
     def _begin_body(self, head: ResponseHead) -> None:
         framing = body_reader(self.method, head)
-        if isinstance(framing, LengthReader):
-            self.body.expect(framing.remaining)
+        if isinstance(framing, LengthReader) and not framing.ended:
+            self._place().expect(framing.remaining)
         self.head = head
         self._framing = framing
 

@@ -13,7 +13,7 @@ from tables import each_row
 from fastreq.errors import BodyTooLarge, FastreqError, IncompleteBody, RemoteProtocolError
 from fastreq.headers import Headers
 from fastreq.http1 import framing, response
-from fastreq.http1.body import DIRECT, SMALLEST, StreamedBody, WholeBody
+from fastreq.http1.body import DIRECT, SMALLEST, StreamedBody
 from fastreq.http1.response import ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -58,13 +58,13 @@ def read(
 
 
 def _read(pieces: list[bytes], method: str, closed: bool, limit: int | None) -> tuple:
-    reader = ResponseReader(method, WholeBody(limit))
+    reader = ResponseReader(method, None, limit)
     rest = feed(reader, iter(pieces))
     if closed:
         reader.receive_eof(clean=True)
     assert reader.ended
     fields = tuple(Headers.received(reader.head.fields).raw)
-    body = reader.body.value()
+    body = reader.take_content()
     assert type(body) is bytes
     return reader.head.status, fields, body, reader.trailers, rest, reader.persistent
 
@@ -246,7 +246,7 @@ def test_the_line_at_fault_is_shown():
 
 def test_what_came_of_a_head_is_shown():
     """A connection that ends in the middle of one says how it began."""
-    reader = ResponseReader("GET", WholeBody(None))
+    reader = ResponseReader("GET", None)
     assert not reader.begun
     reader.receive(memoryview(b"HTTP/1.1 2"))
     assert reader.begun
@@ -257,7 +257,7 @@ def test_what_came_of_a_head_is_shown():
 
 def test_a_bad_head_is_a_begun_response():
     """So the request was heard, and is not sent again as if nothing had come."""
-    reader = ResponseReader("GET", WholeBody(None))
+    reader = ResponseReader("GET", None)
     with pytest.raises(RemoteProtocolError):
         reader.receive(memoryview(b"HTTP/3\r\n\r\n"))
 
@@ -275,7 +275,7 @@ def test_interim_responses_are_passed_over():
 @pytest.mark.parametrize(("status", "expected"), [(100, True), (102, False), (103, False)])
 def test_100_is_told_apart(status, expected):
     """It is what a body with Expect waits for, and stays true whatever else follows."""
-    reader = ResponseReader("POST", WholeBody(None))
+    reader = ResponseReader("POST", None)
     assert not reader.continued
     for number in (status, 103):
         reader.receive(memoryview(b"HTTP/1.1 %d X\r\n\r\n" % number))
@@ -288,7 +288,7 @@ def test_100_is_told_apart(status, expected):
 @pytest.mark.parametrize("step", [1, 999])
 def test_101_ends_http(step):
     """Where an upgrade was asked for, 101 is the answer, and 103 still is none (row 62)."""
-    reader = ResponseReader("GET", WholeBody(None))
+    reader = ResponseReader("GET", None)
     reader.switches = True
     data = b"HTTP/1.1 103 X\r\n\r\nHTTP/1.1 101 X\r\nContent-Length: 5\r\n\r\nhello"
     rest = feed(reader, (data[i : i + step] for i in range(0, len(data), step)))
@@ -303,7 +303,7 @@ def test_101_ends_http(step):
 )
 def test_connect_begins_a_tunnel(status, switched, rest):
     """2xx does, and neither framing field counts; any other answer has a body (rule 2)."""
-    reader = ResponseReader("CONNECT", WholeBody(None))
+    reader = ResponseReader("CONNECT", None)
     reader.switches = True
     head = b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status
 
@@ -433,7 +433,7 @@ def test_a_short_body_never_looks_whole(data):
 
 def test_a_cut_connection_ends_no_body():
     """Only a clean close ends a body that has no other end (row 44)."""
-    reader = ResponseReader("GET", WholeBody(None))
+    reader = ResponseReader("GET", None)
     reader.receive(memoryview(OK + b"\r\nhello"))
 
     with pytest.raises(IncompleteBody, match="cut"):
@@ -449,7 +449,7 @@ def test_a_connection_that_ends_within_a_head(part):
 def test_a_body_that_is_shorter_than_announced_is_waited_for():
     """By however much."""
     for length in range(6, 200):
-        reader = ResponseReader("GET", WholeBody(None))
+        reader = ResponseReader("GET", None)
         reader.receive(memoryview(OK + b"Content-Length: %d\r\n\r\nhello" % length))
         assert not reader.ended
 
@@ -491,7 +491,7 @@ def test_a_stream_has_no_empty_pieces(method, pieces):
 def test_only_a_known_length_has_a_window():
     """Before the head, in chunks, and until the connection ends, nothing is received in place."""
     for start in (b"H", OK + b"Transfer-Encoding: chunked\r\n\r\n", OK + b"\r\n"):
-        reader = ResponseReader("GET", WholeBody(None))
+        reader = ResponseReader("GET", None)
         assert reader.window() is None
         reader.receive(memoryview(start))
         assert reader.window() is None
@@ -595,7 +595,7 @@ def test_trailers_that_are_refused(trailer):
 
 def repeat(start: bytes, endless: bytes, most: int = 2**20) -> tuple[int, str]:
     """Feed something endless until it is refused; returns the bytes taken, and the error's text."""
-    reader = ResponseReader("GET", WholeBody(None))
+    reader = ResponseReader("GET", None)
     taken = 0
     try:
         taken += reader.receive(memoryview(start))
@@ -626,7 +626,7 @@ def test_floods(start, endless, most, piece):
     """Each of the eight floods is stopped, soon after its limit, however it is cut (section 0)."""
     flood = (endless * (piece // len(endless) + 2))[: piece - piece % len(endless) or len(endless)]
     pieces = [flood] if piece >= len(endless) else [flood[i : i + 1] for i in range(len(flood))]
-    reader, taken = ResponseReader("GET", WholeBody(None)), 0
+    reader, taken = ResponseReader("GET", None), 0
 
     with pytest.raises(RemoteProtocolError) as caught:
         taken += reader.receive(memoryview(start))
@@ -762,7 +762,7 @@ def test_a_long_body_is_received_in_place(size):
     """Its bytes go where they stay, but for the last, so that what follows is seen."""
     body = bytes(range(251)) * (size // 251 + 1)
     data = memoryview(body)[:size]
-    reader = ResponseReader("GET", WholeBody(None))
+    reader = ResponseReader("GET", None)
     reader.receive(memoryview(OK + b"Content-Length: %d\r\n\r\n" % size))
     position = in_place = 0
     while not reader.ended:
@@ -776,7 +776,7 @@ def test_a_long_body_is_received_in_place(size):
             count = reader.receive(data[position : position + 100_003])
         position += count
 
-    assert bytes(data) == reader.body.value()
+    assert bytes(data) == reader.take_content()
     expected = max(0, size - DIRECT)
     assert expected - SMALLEST < in_place <= expected
 
@@ -815,7 +815,7 @@ def test_persistence(head, expected):
 
 def test_the_servers_hint():
     """`Keep-Alive: timeout=` is read, among other parameters."""
-    reader = ResponseReader("HEAD", WholeBody(None))
+    reader = ResponseReader("HEAD", None)
     reader.receive(memoryview(OK + b"Keep-Alive: max=5, timeout=7\r\n\r\n"))
 
     assert 7 == reader.head.keep_alive_seconds
