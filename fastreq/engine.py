@@ -29,7 +29,7 @@ from fastreq.options import Limits, Timeout
 from fastreq.policies.proxies import Proxy
 from fastreq.policies.retries import IDEMPOTENT
 from fastreq.pool import Pool
-from fastreq.protocol import RECEIVE_SIZE, HTTPProtocol
+from fastreq.protocol import RECEIVE_SIZE, Buffers, HTTPProtocol
 from fastreq.resolve import Resolver
 from fastreq.trace import (
     ConnectionClosed,
@@ -41,19 +41,19 @@ from fastreq.trace import (
 )
 from fastreq.turnstile import Turnstile
 
-_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = (
+_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Buffers] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def receive_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    """The buffer of a loop; Windows' proactor reads in the background, so there it is one each."""
+def receive_buffers(loop: asyncio.AbstractEventLoop) -> Buffers:
+    """Those of a loop; Windows' proactor reads in the background, so there each has its own."""
     if sys.platform == "win32":
-        return memoryview(bytearray(RECEIVE_SIZE // 4))
-    buffer = _buffers.get(loop)
-    if buffer is None:
-        buffer = _buffers[loop] = memoryview(bytearray(RECEIVE_SIZE))
-    return buffer
+        return Buffers.make(RECEIVE_SIZE // 4)
+    buffers = _buffers.get(loop)
+    if buffers is None:
+        buffers = _buffers[loop] = Buffers.make()
+    return buffers
 
 
 class Engine:
@@ -253,8 +253,8 @@ class Engine:
             raise ClientClosed("the client was closed while a connection was being opened")
 
     def _make_protocol(self) -> HTTPProtocol:
-        buffer = receive_buffer(self.loop)
-        return HTTPProtocol(self.loop, buffer, self.deadlines, self.pool, self._connections)
+        buffers = receive_buffers(self.loop)
+        return HTTPProtocol(self.loop, buffers, self.deadlines, self.pool, self._connections)
 
     # ---- the end
 

@@ -8,7 +8,7 @@ import select
 import ssl
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from fastreq.ceiling import Ceiling
 from fastreq.deadline import NEVER, Deadlines
@@ -24,9 +24,13 @@ from fastreq.messages import ResponseHead
 from fastreq.tls import explain, take_rest
 
 RECEIVE_SIZE = 256 * 1024
-"""Bytes that one read may bring; the buffer is shared by the connections of a loop."""
+"""Bytes that one read may bring."""
 
-HIGH_WATER = 256 * 1024  # bytes of a stream that nobody has read: reading pauses
+STREAM_SIZE = 1024 * 1024
+"""... of a body that streams, for after each read the kernel has to tell the other side (benchmark:
+stream)."""
+
+HIGH_WATER = 512 * 1024  # bytes of a stream that nobody has read: reading pauses
 LOW_WATER = 64 * 1024  # ... until so few are left
 
 EXPECT_SECONDS = 1.0
@@ -34,6 +38,19 @@ EXPECT_SECONDS = 1.0
 
 SETTLED = 0.001
 """Seconds of idleness after which the socket is asked, before a lease, whether it has gone bad."""
+
+
+class Buffers(NamedTuple):
+    """Where reads go, if not into the place of a body; the connections of a loop share them."""
+
+    usual: memoryview
+    large: memoryview  # for bodies that stream
+
+    @classmethod
+    def make(cls, size: int = STREAM_SIZE) -> Buffers:
+        """Two views on the same memory, which is only taken as it is used."""
+        large = memoryview(bytearray(size))
+        return cls(large[:RECEIVE_SIZE], large)
 
 
 class Owner(Protocol):
@@ -63,6 +80,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         "_deadlines",
         "_exchange",
         "_idle_since",
+        "_large_buffer",
         "_loop",
         "_lost",
         "_owner",
@@ -92,7 +110,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        buffer: memoryview,
+        buffers: Buffers,
         deadlines: Deadlines,
         owner: Owner,
         connections: set[HTTPProtocol],
@@ -115,8 +133,9 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self.keepalive_expiry = NEVER
         self.ceiling: Ceiling | None = None  # over what is being buffered
         self._loop = loop
-        self._buffer = buffer  # shared: whatever is in it must be taken before we return
-        self._window = buffer  # where the next bytes go: the buffer, or the place of a body
+        # Shared: whatever is in one must be taken before we return.
+        self._buffer, self._large_buffer = buffers
+        self._window = self._buffer  # where the next bytes go: a buffer, or the place of a body
         self._deadlines = deadlines
         self._owner = owner
         # All that are up: the engine adds this one, and `_note_loss()` takes it out.
@@ -361,6 +380,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             if self._read_paused:
                 self._read_paused = False
                 self.transport.resume_reading()
+            self._window = self._buffer
             self._idle_since = now = exchange.ended_at
             self.idle_until = self.due = due = now + kept
             if due < self._deadlines.next:
@@ -426,7 +446,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes have been put there."""
         window = self._window
-        if window is self._buffer:
+        if window is self._buffer or window is self._large_buffer:
             self.data_received(window[:nbytes])
         elif self._exchange is not None:  # the window is the place of its body
             self._silent_since = monotonic()
@@ -480,9 +500,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
                 self._obey(self.ceiling, exchange)
             if exchange.sent:
                 return
-        elif cast(StreamedBody, exchange.body).size > HIGH_WATER and not self._read_paused:
-            self._read_paused = True
-            self.transport.pause_reading()
+        else:
+            self._window = self._large_buffer
+            if cast(StreamedBody, exchange.body).size > HIGH_WATER and not self._read_paused:
+                self._read_paused = True
+                self.transport.pause_reading()
         self._wake()
 
     def _obey(self, ceiling: Ceiling, exchange: Exchange) -> None:

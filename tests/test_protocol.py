@@ -29,7 +29,7 @@ from fastreq.headers import Headers
 from fastreq.http1.body import DIRECT, StreamedBody
 from fastreq.http1.request import PIECE, OutgoingBody, encode_head, outgoing
 from fastreq.messages import Request
-from fastreq.protocol import HIGH_WATER, LOW_WATER, RECEIVE_SIZE, HTTPProtocol
+from fastreq.protocol import HIGH_WATER, LOW_WATER, RECEIVE_SIZE, STREAM_SIZE, Buffers, HTTPProtocol
 from fastreq.url import parse_url
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -56,10 +56,10 @@ class Owner:
 class Line:
     """A connection, and the other end of it as a plain socket."""
 
-    def __init__(self, deadlines, buffer):
+    def __init__(self, deadlines, buffers):
         self.loop = asyncio.get_running_loop()
         self.owner = Owner()
-        self.protocol = HTTPProtocol(self.loop, buffer, deadlines, self.owner, set())
+        self.protocol = HTTPProtocol(self.loop, buffers, deadlines, self.owner, set())
         self.ours, self.peer = socket.socketpair()
         self.peer.setblocking(False)
 
@@ -100,9 +100,9 @@ class Line:
 
 
 @asynccontextmanager
-async def connected(*, deadlines=None, buffer=None) -> AsyncIterator[Line]:
+async def connected(*, deadlines=None, buffers=None) -> AsyncIterator[Line]:
     deadlines = deadlines or Deadlines(asyncio.get_running_loop())
-    line = Line(deadlines, buffer or memoryview(bytearray(RECEIVE_SIZE)))
+    line = Line(deadlines, buffers or Buffers.make())
     await line.open()
     deadlines.watch(line.protocol)
     try:
@@ -175,9 +175,9 @@ async def test_byte_by_byte(step):
 
 async def test_one_buffer_serves_many():
     """Whatever is in it is taken before the next connection is read."""
-    buffer = memoryview(bytearray(RECEIVE_SIZE))
+    buffers = Buffers.make()
     async with contextlib.AsyncExitStack() as stack:
-        lines = [await stack.enter_async_context(connected(buffer=buffer)) for _ in range(5)]
+        lines = [await stack.enter_async_context(connected(buffers=buffers)) for _ in range(5)]
         exchanges = [exchange() for _ in lines]
         carrying = [await line.begin(one) for line, one in zip(lines, exchanges, strict=True)]
         bodies = [bytes([65 + n]) * 3000 for n in range(5)]
@@ -564,7 +564,7 @@ async def test_reading_pauses_while_the_reader_is_behind():
             most = max(most, one.body.size)
         await saying
         assert body == b"".join(pieces)
-        assert HIGH_WATER < most <= HIGH_WATER + RECEIVE_SIZE
+        assert HIGH_WATER < most <= HIGH_WATER + STREAM_SIZE
         assert ["reusable"] == line.owner.events
 
 
@@ -582,6 +582,21 @@ async def test_reading_goes_on_at_the_low_water_mark():
         await line.say(b"abc")
         while await one.read() != b"abc":
             pass
+
+
+async def test_a_stream_is_read_in_large_pieces():
+    """And what follows it on its connection is not."""
+    async with connected() as line:
+        assert RECEIVE_SIZE == len(line.protocol.get_buffer(-1))
+        one = exchange(StreamedBody())
+        carrying = await line.begin(one)
+        await line.say(OK + b"Content-Length: 5\r\n\r\n")
+        await carrying
+        assert STREAM_SIZE == len(line.protocol.get_buffer(-1))
+
+        await line.say(b"hello")
+        assert b"hello" == await one.read()
+        assert RECEIVE_SIZE == len(line.protocol.get_buffer(-1))
 
 
 async def test_a_stream_that_ends_while_reading_is_paused():
