@@ -45,7 +45,6 @@ from fastreq.oneshot import delete, gather, get, head, options, patch, post, put
 from fastreq.options import Limits, Timeout
 from fastreq.policies.auth import Auth, Basic, Bearer, Netrc
 from fastreq.policies.cookies import Cookies
-from fastreq.policies.digest import Digest
 from fastreq.policies.guard import Address
 from fastreq.policies.hosts import Policy
 from fastreq.policies.retries import Retry
@@ -67,6 +66,7 @@ from fastreq.url import URL
 
 if TYPE_CHECKING:
     from fastreq.cluster import FanOutReport, fan_out
+    from fastreq.policies.digest import Digest
 
 __version__ = "0.1.0"
 
@@ -158,10 +158,12 @@ if not TYPE_CHECKING:  # to a type checker, a module with a __getattr__ has ever
     def __getattr__(name: str) -> Any:
         """What few need is imported by those who do (benchmark: import)."""
         if name in ("FanOutReport", "fan_out"):
-            from fastreq import cluster
-
-            return getattr(cluster, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            from fastreq import cluster as room
+        elif name == "Digest":
+            from fastreq.policies import digest as room
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(room, name)
 
 
 def __dir__() -> list[str]:

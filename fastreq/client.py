@@ -18,7 +18,6 @@ from fastreq.building import (
     to_retry,
 )
 from fastreq.bulk.crew import Crew, Results
-from fastreq.bulk.download import Download, as_callback
 from fastreq.bulk.progress import Meter, Progress
 from fastreq.call import Exchanging, Policies, Transport, start
 from fastreq.content.decode import accept_encoding
@@ -432,6 +431,8 @@ class Client:
             OSError: it cannot be written.
             ValueError: the checksum is none, or `segments` no whole number from 1.
         """
+        from fastreq.bulk.download import Download, as_callback  # benchmark: import
+
         check_count("segments", segments, optional=False)
         headers = Headers(options.pop("headers", None))
 

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from fastreq.content.compress import compressed
 from fastreq.content.form import encode_params, fields, form_encoded, merge_query
-from fastreq.content.multipart import encode_multipart
 from fastreq.content.sources import Encoded, FileBody, body_of, replayable, utf8
 
 __all__ = [
@@ -61,6 +60,8 @@ def encode_body(
         _check_alone("json", data=data, files=files)
         return _encode_json(json, dumps)
     if files:
+        from fastreq.content.multipart import encode_multipart  # benchmark: import
+
         return encode_multipart(data, files)
     if data is not None:
         body = form_encoded(fields(data, "data")).encode()
