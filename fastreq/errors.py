@@ -35,6 +35,13 @@ def quoted(data: bytes | bytearray | memoryview | str) -> str:
     return repr(whole[:MAX_QUOTED]) + ("..." if len(data) > MAX_QUOTED else "")
 
 
+def printable(text: str) -> str:
+    """What can be seen of a text, and all else by its number: nothing that a terminal obeys."""
+    return "".join(
+        char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text
+    )
+
+
 def _rebuild(
     kind: type[FastreqError], args: tuple[Any, ...], state: dict[str, Any]
 ) -> FastreqError:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 import json as json_codec
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
+from fastreq.content.charset import charset_of, decoded, marked
 from fastreq.content.events import MAX_EVENT, EventParser, ServerSentEvent, events
 from fastreq.content.links import links
 from fastreq.content.reading import DecodedStream, Stream, lines, once, resized
-from fastreq.errors import FastreqError, HTTPStatusError, StreamConsumed
+from fastreq.errors import FastreqError, HTTPStatusError, StreamConsumed, printable
 from fastreq.headers import Headers, HeaderTypes
+from fastreq.options import check_count
 from fastreq.url import URL, parse_url
 
 BodyTypes: TypeAlias = bytes | bytearray | memoryview | str | Iterable[bytes] | AsyncIterable[bytes]
@@ -163,11 +163,8 @@ class _Past(NamedTuple):
         return None, b""
 
 
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]{1,40})(?=[\s"';]|$)""", re.I | re.ASCII)
-# Codecs of Python that are no charsets: some are slow, some can fail whatever they are told.
-_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+_MOST_SHOWN = 2000  # bytes of a body, for 200 characters of it
 _REASONS = {int(status): status.phrase for status in HTTPStatus}
-_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 class Response:
@@ -368,10 +365,10 @@ class Response:
         """
         if self.ok:
             return self
-        start = f": {self.text[:200]}" if self._body else ""
+        said = (self._body or b"")[:_MOST_SHOWN].decode(self.encoding, "replace")[:200]
         error = HTTPStatusError(
-            f"{self.status} {self.status_message} for {self.request.method} "
-            f"{self.url.redacted}{start}"
+            f"{self.status} {printable(self.status_message)} for {self.request.method} "
+            f"{self.url.redacted}" + (f": {printable(said)}" if said else "")
         )
         error.request = self.request
         error.response = self
@@ -402,20 +399,16 @@ class Response:
     @property
     def encoding(self) -> str:
         """The charset of `text`: a byte order mark, the Content-Type's charset, else UTF-8."""
-        if self._encoding is None:
-            self._encoding = self._find_encoding()
-        return self._encoding
+        if self._encoding is not None:
+            return self._encoding
+        encoding = marked(self._body or b"") or charset_of(self.headers.get("Content-Type", ""))
+        if self._body is not None:  # else it may begin with a mark
+            self._encoding = encoding
+        return encoding
 
     @encoding.setter
     def encoding(self, name: str) -> None:
         self._encoding = name
-
-    def _find_encoding(self) -> str:
-        for mark, name in _BOMS:
-            if self._body and self._body.startswith(mark):
-                return name
-        match = _CHARSET.search(self.headers.get("Content-Type", ""))
-        return _charset(match[1]) if match else "utf-8"
 
     @property
     def text(self) -> str:
@@ -443,8 +436,9 @@ class Response:
 
     async def iter_raw(self) -> AsyncIterator[bytes]:
         """The body as it was sent, neither decoded nor kept."""
-        if self._stream is None and self._body and not self._head.content_encoding:
-            yield self._body  # it was made by hand, or is as it was sent
+        if self._body is not None and not (self._body and self._head.content_encoding):
+            async for piece in once(self._body):  # made by hand, or as it was sent
+                yield piece
             return
         stream = self._opened().undecoded()
         while piece := await stream.read():
@@ -452,13 +446,18 @@ class Response:
 
     async def iter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         """The decoded body as it comes; `chunk_size` asks for pieces of just so many bytes."""
-        pieces = self.pieces()
-        async for piece in pieces if chunk_size is None else resized(pieces, chunk_size):
+        if chunk_size is None:
+            pieces = self.pieces()
+        else:
+            check_count("chunk_size", chunk_size)
+            pieces = resized(self.pieces(holds_back=True), chunk_size)
+        async for piece in pieces:
             yield piece
 
     async def iter_lines(self) -> AsyncIterator[str]:
         """The lines of the body as they come, without their ends (CRLF, LF or CR)."""
-        async for line in lines(self.pieces(), self.encoding):
+        pieces = self.pieces(holds_back=True)
+        async for line in lines(decoded(pieces, self.encoding, marks=self._encoding is None)):
             yield line
 
     async def iter_events(
@@ -466,7 +465,8 @@ class Response:
     ) -> AsyncIterator[ServerSentEvent]:
         """The server-sent events of the body as they come; see `Client.events()` for one that
         reconnects. A `parser` of one's own knows afterwards what to reconnect with."""
-        async for event in events(lines(self.pieces(), "utf-8", MAX_EVENT), parser):
+        text = decoded(self.pieces(holds_back=True), "utf-8", marks=False)
+        async for event in events(lines(text, MAX_EVENT), parser):
             yield event
 
     aiter_bytes = iter_bytes
@@ -478,21 +478,15 @@ class Response:
         if self._stream is not None:
             await self._stream.aclose()
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self, holds_back: bool = False) -> AsyncIterator[bytes]:
         """The decoded body as it comes; dropping the iterator drops the rest of the body."""
-        return once(self._body) if self._body is not None else self._opened()
+        if self._body is not None:
+            return once(self._body)
+        return self._opened().begin(holds_back)
 
     def _opened(self) -> DecodedStream:
         if self._stream is None:
-            raise StreamConsumed("the body of this response is not there to be read")
+            raise StreamConsumed(
+                "what was sent as the body of this response is not kept; client.stream() gives it"
+            )
         return self._stream
-
-
-def _charset(name: str) -> str:
-    """The codec of a charset; UTF-8 where there is none, or one that is no charset."""
-    try:
-        codec = codecs.lookup(name).name
-        b"x".decode(codec, "replace")
-    except (LookupError, ValueError):
-        return "utf-8"
-    return "utf-8" if codec.replace("_", "-") in _NO_CHARSETS else codec

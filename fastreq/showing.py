@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any, Final, TypeAlias
 
-from fastreq.errors import StreamConsumed
+from fastreq.errors import StreamConsumed, printable
 
 PREVIEW: Final = 500  # characters of the body
 LONGEST: Final = 200  # characters of a value
@@ -65,12 +65,12 @@ def _html_rows(rows: Rows) -> str:
 
 def _about(response: Any) -> Iterator[tuple[str, str]]:
     status = f"{response.status} {response.status_message}".rstrip()
-    yield "Status", _plain(f"{status} ({response.http_version})")
+    yield "Status", printable(f"{status} ({response.http_version})")
     for earlier in response.history:
-        yield "Redirected", _plain(f"{earlier.status} from {earlier.url.redacted}")
-    yield "URL", _plain(f"{response.request.method} {response.url.redacted}")
+        yield "Redirected", printable(f"{earlier.status} from {earlier.url.redacted}")
+    yield "URL", printable(f"{response.request.method} {response.url.redacted}")
     if peer := response.remote_address:
-        yield "From", _plain(peer if isinstance(peer, str) else "{} port {}".format(*peer))
+        yield "From", printable(peer if isinstance(peer, str) else "{} port {}".format(*peer))
     if response.attempts > 1:
         yield "Attempts", str(response.attempts)
     if shown := times(response.timings._asdict()):
@@ -80,13 +80,13 @@ def _about(response: Any) -> Iterator[tuple[str, str]]:
 
 
 def _fields(response: Any) -> Rows:
-    return [(_plain(name), _value(name, value)) for name, value in response.headers.items()]
+    return [(printable(name), _value(name, value)) for name, value in response.headers.items()]
 
 
 def _value(name: str, value: str) -> str:
     if _SECRET.search(name) and name.lower() not in _OPEN:
         return HIDDEN
-    return _plain(value if len(value) <= LONGEST else f"{value[:LONGEST]}…")
+    return printable(value if len(value) <= LONGEST else f"{value[:LONGEST]}…")
 
 
 def _body(response: Any) -> bytes | None:
@@ -107,11 +107,4 @@ def _preview(response: Any) -> str:
     except (LookupError, ValueError):  # a name that somebody has set
         text = start.decode("utf-8", "replace")
     text = f"{text[:PREVIEW]}…" if len(text) > PREVIEW else text
-    return "\n".join(map(_plain, text.splitlines()))
-
-
-def _plain(text: str) -> str:
-    """What can be seen of a text; all else by its number."""
-    return "".join(
-        char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text
-    )
+    return "\n".join(map(printable, text.splitlines()))

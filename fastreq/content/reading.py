@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol, Self
@@ -49,12 +48,28 @@ class DecodedStream:
         self._ready: Iterator[bytes] = iter(())  # decoded, of the piece read last
         self._max_body = max_body
         self._touched = False  # somebody has begun to read
+        self._held_back = False  # ... who may hold what nobody else can give any more
         self._ended = False
         self._is_read = False  # to the last piece
         self._error: FastreqError | None = None  # that it ended with, and whoever asks again gets
         self.when_ended: Callable[[FastreqError | None], None] | None = None
 
     def __aiter__(self) -> Self:
+        return self
+
+    def begin(self, holds_back: bool) -> Self:
+        """Read from here on; a reader `holds_back` if he gives other pieces than he takes, so that
+        whoever comes after him would miss something.
+
+        Raises:
+            StreamConsumed: somebody did so, or all of it has been read.
+        """
+        if self._is_read or self._held_back:
+            raise StreamConsumed(
+                "the body of this response has been read already, or by a loop that was left; "
+                "keep one iterator to go on with: lines = response.iter_lines()"
+            )
+        self._held_back = holds_back
         return self
 
     async def __anext__(self) -> bytes:
@@ -188,20 +203,16 @@ async def resized(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[byte
         yield bytes(held)
 
 
-async def lines(
-    pieces: AsyncIterator[bytes], encoding: str, max_line: int | None = None
-) -> AsyncIterator[str]:
+async def lines(text_pieces: AsyncIterator[str], max_line: int | None = None) -> AsyncIterator[str]:
     """The lines of a text, without their ends (CRLF, LF or CR), wherever it is cut.
 
     Raises:
         DecodingError: a line has more than `max_line` characters.
     """
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
     held: list[str] = []  # the parts of a line, joined once
     size = 0  # characters of them
     after_cr = False  # of the last piece; an LF that follows belongs to it
-    async for piece in pieces:
-        text = decoder.decode(piece)
+    async for text in text_pieces:
         if not text:
             continue
         if after_cr and text[0] == "\n":
@@ -215,5 +226,5 @@ async def lines(
             held, size = [line], len(line)
         if max_line is not None and size > max_line:
             raise DecodingError(f"a line of the body is over {max_line} characters")
-    if last := "".join([*held, decoder.decode(b"", True)]):
+    if last := "".join(held):
         yield last

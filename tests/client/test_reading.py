@@ -64,7 +64,11 @@ TEXTS = [
     ("text/html", codecs.BOM_UTF16_LE + "ü".encode("utf-16-le"), "utf-16", "ü"),
     ("text/html", codecs.BOM_UTF16_BE + "ü".encode("utf-16-be"), "utf-16", "ü"),
     ("text/html; charset=utf-16le", "ü".encode("utf-16-le"), "utf-16-le", "ü"),
+    # It is a parameter of its own, and not a part of another.
+    ("text/html; xcharset=latin-1; charset=utf-8", "ü".encode(), "utf-8", "ü"),
+    ('text/html; x="charset=latin-1; charset=latin-1"', "ü".encode(), "utf-8", "ü"),
     # What is no charset says nothing.
+    ("text/html; charset=utf-7", b"+AOk-", "utf-8", "+AOk-"),
     ("text/html; charset=nonsense", "ü".encode(), "utf-8", "ü"),
     ("text/html; charset=", "ü".encode(), "utf-8", "ü"),
     ("text/html; charset=hex", b"fc", "utf-8", "fc"),
@@ -250,7 +254,7 @@ async def test_aread():
 
 
 @pytest.mark.parametrize("first", ["iter_bytes", "iter_raw", "iter_lines", "aclose"])
-@pytest.mark.parametrize("second", ["iter_raw", "aread"])
+@pytest.mark.parametrize("second", ["iter_raw", "aread", "iter_bytes", "iter_lines", "iter_events"])
 async def test_a_stream_is_read_once(first, second):
     async with (
         serving(reply(b"a\nb")) as server,
@@ -266,7 +270,64 @@ async def test_a_stream_is_read_once(first, second):
             if second == "aread":
                 await response.aread()
             else:
-                await anext(response.iter_raw())
+                async for _ in getattr(response, second)():
+                    pass
+
+
+@pytest.mark.parametrize("first", ["iter_lines", "iter_events", "sized"])
+@pytest.mark.parametrize("second", ["iter_lines", "iter_bytes", "iter_events", "aread"])
+async def test_what_a_loop_held_that_was_left_is_missed_by_no_other(first, second):
+    """A second loop would begin behind it, and nobody would see that something is missing."""
+    message = reply(b"data: 1\n\ndata: 2\n\ndata: 3\n\n")
+    async with (
+        serving(message) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        pieces = response.iter_bytes(4) if first == "sized" else getattr(response, first)()
+        async for _ in pieces:
+            break
+        with pytest.raises(StreamConsumed):
+            if second == "aread":
+                await response.aread()
+            else:
+                await anext(getattr(response, second)())
+        assert [_ async for _ in pieces], "who goes on with his own is given the rest"
+
+
+async def test_pieces_as_they_came_may_be_read_by_one_loop_after_another():
+    """They are given as they are taken, so nothing can be lost between the two."""
+    async with (
+        scripted(sending(reply(NOISE), step=10_000)) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        first = await anext(response.iter_bytes())
+        rest = b"".join([piece async for piece in response.iter_bytes()])
+        assert 0 < len(first) < len(NOISE)
+        assert first + rest == NOISE
+
+
+@pytest.mark.parametrize("size", [0, -1, "3", 2.5, True])
+async def test_a_size_of_pieces_that_cannot_be(size):
+    async with (
+        serving(reply(NOISE)) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        with pytest.raises(ValueError, match="chunk_size="):
+            await anext(response.iter_bytes(size))
+        assert NOISE == await response.aread()
+
+
+async def test_an_empty_body_as_it_was_sent():
+    """It is there, and empty, however it was read."""
+    async with serving(reply(b"")) as server, Client() as client:
+        response = await client.get(server.url("/"))
+        assert [] == [piece async for piece in response.iter_raw()]
+        async with client.stream("GET", server.url("/")) as response:
+            assert b"" == await response.aread()
+            assert [] == [piece async for piece in response.iter_raw()]
 
 
 async def test_leaving_early_closes_the_connection():
@@ -374,6 +435,60 @@ async def test_stream_client():
 
 LINES = "one\ntwo\r\nthree\rfo\u2028ur\x85\x0b\x0c\n\n\r\r\nend"
 EXPECTED = ["one", "two", "three", "fo\u2028ur\x85\x0b\x0c", "", "", "", "end"]
+
+
+@pytest.mark.parametrize("step", [1, 2, None])
+@pytest.mark.parametrize("kind", ["", "; charset=latin-1", "; charset=utf-16"])
+@pytest.mark.parametrize(
+    ("bom", "codec"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ],
+)
+async def test_iter_lines_after_a_byte_order_mark(step, kind, bom, codec):
+    """It counts before what is said, and is no part of the text; as in `text`."""
+    message = reply(bom + "ü\n€".encode(codec), "Content-Type: text/plain" + kind)
+    async with scripted(sending(message, step=step)) as server, Client() as client:
+        async with client.stream("GET", server.url("/")) as response:
+            assert response.encoding, "to ask for it settles nothing"
+            assert ["ü", "€"] == [line async for line in response.iter_lines()]
+        assert "ü\n€" == (await client.get(server.url("/"))).text
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-32"])
+async def test_iter_lines_without_the_byte_order_mark_that_is_missing(codec):
+    """Python's decoders would raise an error, whatever they are told."""
+    message = reply("ü\nä".encode(codec + "-le"), f"Content-Type: text/plain; charset={codec}")
+    async with (
+        serving(message) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert ["ü", "ä"] == [line async for line in response.iter_lines()]
+
+
+async def test_the_encoding_of_a_stream_is_that_of_its_body():
+    """What was asked for before a byte of it was there does not stay."""
+    async with (
+        serving(reply(codecs.BOM_UTF8 + b"hello")) as server,
+        Client() as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert "utf-8" == response.encoding
+        await response.aread()
+        assert "hello" == response.text
+
+
+async def test_what_a_terminal_obeys_is_escaped_in_an_error():
+    answer = reply(b"\x1b]0;pwn\x07\nevil", status="404 Not\x85Found")
+    async with serving(answer) as server, Client() as client:
+        response = await client.get(server.url("/"))
+        with pytest.raises(HTTPStatusError) as caught:
+            response.raise_for_status()
+    assert str(caught.value).startswith(r"404 NotÂ\x85Found for GET ")
+    assert str(caught.value).endswith(r": \x1b]0;pwn\x07\nevil")
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, None])
