@@ -9,7 +9,6 @@ from typing import Any, Protocol, cast
 
 from fastreq.deadline import blocked
 from fastreq.errors import (
-    FastreqError,
     ReadTimeout,
     RemoteProtocolError,
     StreamConsumed,
@@ -57,6 +56,7 @@ class Exchange(ResponseReader):
         "total_due",
         "transport",
         "write_timeout",
+        "writing",
         "written",
     )
 
@@ -72,9 +72,10 @@ class Exchange(ResponseReader):
     ) -> None:  # none of them by its name, which would cost a call as much again
         ResponseReader.__init__(self, method, body, limit)
         self.connection: Carrier | None = None  # while the exchange is under way
-        self.error: FastreqError | None = None
+        self.error: BaseException | None = None  # a FastreqError, or of the body that was sent
         self.written = False  # some of the request may have left
-        self.sent = False  # all of it has
+        self.writing = False  # there is more of it, and the peer is to take it
+        self.sent = False  # all of it has left
         self.expects = False  # the body waits for 100 (Continue)
         self.is_last = False  # the request says that its connection closes (RFC 9112, 9.6)
         self.transport: asyncio.Transport | None = None  # of a connection that was switched
@@ -103,14 +104,16 @@ class Exchange(ResponseReader):
     @property
     def phase(self) -> str:
         """Where it is: "write", "head" or "body"."""
-        if not self.sent:
+        if self.writing or not self.written:
             return "write"
         return "head" if self.head is None else "body"
 
     @property
     def answered_early(self) -> bool:
-        """The answer is here before all of the request is sent, and wants no more of it."""
-        return self.ended or (self.head is not None and self.head.status >= 300)
+        """The answer is here before all of the request is sent, and wants no more of it (RFC 9110,
+        section 7.5)."""
+        head = self.head
+        return head is not None and (head.status >= 300 or (self.ended and not head.persistent))
 
     def renewed(self) -> Exchange:
         """The same, for another attempt; nothing has been read into the body yet."""
@@ -186,7 +189,7 @@ class Exchange(ResponseReader):
 
     def due(self, silent_since: float) -> float:
         """When the peer is late, if nothing more has been heard of it since."""
-        patience = self.read_timeout if self.sent else self.write_timeout
+        patience = self.write_timeout if self.writing else self.read_timeout
         return min(silent_since + patience, self.total_due)
 
     def timeout(self, now: float, silent_since: float, where: str, late: float) -> TimeoutException:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import select
 import ssl
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from fastreq.http1.body import StreamedBody
 from fastreq.http1.request import PIECE, OutgoingBody
 from fastreq.messages import ResponseHead
 from fastreq.tls import explain, take_rest
+from fastreq.upload import Upload
 
 RECEIVE_SIZE = 256 * 1024
 """Bytes that one read may bring."""
@@ -35,6 +35,9 @@ LOW_WATER = 64 * 1024  # ... until so few are left
 
 EXPECT_SECONDS = 1.0
 """Seconds that a body waits for 100 (Continue), and is sent all the same."""
+
+LOOKS = 8
+"""How often, within the time that a peer may take no byte, it is looked whether it takes any."""
 
 SETTLED = 0.001
 """Seconds of idleness after which the socket is asked, before a lease, whether it has gone bad."""
@@ -88,9 +91,9 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         "_silent_since",
         "_tls",
         "_unsent",
+        "_upload",
         "_waiter",
         "_window",
-        "_write_paused",
         "ceiling",
         "due",
         "forwards",
@@ -105,6 +108,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         "retire_at",
         "reused",
         "transport",
+        "write_paused",
     )
 
     def __init__(
@@ -144,7 +148,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None  # the task that waits for the exchange
         self._silent_since = NEVER  # since when the peer owes us something
         self._idle_since = 0.0
-        self._write_paused = False
+        self.write_paused = False
+        self._upload: Upload | None = None  # of the exchange, while it goes on
         self._unsent = 0  # bytes in the transport's buffer, when we last looked
         self._read_paused = False
         self._tls: ssl.SSLObject | None = None
@@ -177,6 +182,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
                 await self._send(exchange, first, rest)
             while not exchange.ended and (exchange.head is None or not exchange.streams):
                 await self.arrival(exchange)
+            if exchange.error is not None:  # it was answered, but did not take all of the request
+                raise exchange.error
         except BaseException:
             self.abandon(exchange)
             raise
@@ -262,7 +269,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """Whether an idle connection can carry another exchange."""
         if self.is_closed or now >= self.idle_until or now >= self.retire_at:
             return False
-        return now - self._idle_since < SETTLED or not self._is_readable()
+        return now - self._idle_since < SETTLED or not self.is_readable()
 
     def close(self) -> None:
         """Close an idle connection, with TLS's closure alert where it has one."""
@@ -303,27 +310,79 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     # ---- sending
 
     async def _send(self, exchange: Exchange, head: bytes, body: bytes | OutgoingBody) -> None:
-        exchange.written = True
+        """Send a request of more than one piece, as long as the peer wants it.
+
+        What is left of the body when a stream's head is here is sent while that is read.
+        """
+        exchange.written = exchange.writing = True
         if isinstance(body, bytes) and not exchange.expects:
             self.transport.writelines([head, body])
+            await self._drain(exchange)
+            exchange.sent = not self._is_given_up(exchange)
         else:
             self.transport.write(head)
             if exchange.expects:
                 await self._await_continue(exchange)
-            if isinstance(body, bytes):
-                body = OutgoingBody.of(body)
-            self._silent_since = NEVER  # it is we who owe the peer something
-            async with contextlib.aclosing(body.pieces()) as pieces:
-                async for piece in pieces:
-                    if self._write_paused:
-                        await self._drain(exchange)
-                    if exchange.error is not None or exchange.answered_early:
-                        return
-                    self.transport.write(piece)
-        await self._drain(exchange)
-        exchange.sent = True
-        if self._exchange is exchange:
+            # A final answer to the expectation wants no body, whatever it says (10.1.1).
+            if not self._is_given_up(exchange) and not (exchange.expects and exchange.head):
+                await self._send_body(exchange, body)
+        if self._upload is None:
+            self._end_sending(exchange)
+
+    async def _send_body(self, exchange: Exchange, body: bytes | OutgoingBody) -> None:
+        body = OutgoingBody.of(body) if isinstance(body, bytes) else body
+        self.flows(exchange)
+        upload = self._upload = Upload(self._loop, self, exchange, body, self._note_upload_end)
+        try:
+            while not (upload.done or self._is_given_up(exchange)):
+                if exchange.streams and exchange.head is not None:
+                    upload.is_awaited = False
+                    return
+                await self._wait()
+        finally:
+            if upload.is_awaited:
+                upload.cancel()
+                await upload.wait_done()
+                self._upload = None
+        if upload.error is not None and not self._is_given_up(exchange):
+            raise upload.error
+        if not exchange.sent and not self._is_given_up(exchange):
+            await self.wait_closed()  # it is on its way: the transport takes nothing any more
+
+    def _is_given_up(self, exchange: Exchange) -> bool:
+        """Whether no more of the request is to be sent (RFC 9112, section 9.5)."""
+        return self._exchange is not exchange or exchange.answered_early
+
+    def _note_upload_end(self, upload: Upload) -> None:
+        if not upload.is_awaited and self._upload is upload:
+            self._upload = None
+            self._end_sending(upload.exchange, upload.error)
+        self._wake()
+
+    def _end_sending(self, exchange: Exchange, error: BaseException | None = None) -> None:
+        """All of the request is sent, or no more of it will be."""
+        exchange.writing = False
+        if self._exchange is not exchange:
+            return
+        if error is not None:  # of the body's source, while its answer is read
+            exchange.error = error
+            self._end(exchange)
+        elif exchange.ended:  # it was answered before
+            self._end(exchange, self._kept_seconds(exchange))
+        elif exchange.streams and exchange.head is not None and self._waiter is None:
+            self._silent_since = NEVER  # nobody reads
+        else:
             self._expect(exchange, exchange.read_timeout)
+
+    def stalls(self, exchange: Exchange) -> None:
+        """The peer has to take something before more can be written."""
+        if self._exchange is exchange:
+            self._expect(exchange, exchange.write_timeout)
+
+    def flows(self, exchange: Exchange) -> None:
+        """It is we who owe the peer something."""
+        if self._exchange is exchange:
+            self._silent_since = NEVER
 
     async def _await_continue(self, exchange: Exchange) -> None:
         """Wait for 100 (Continue), but not for ever (RFC 9110, section 10.1.1)."""
@@ -339,25 +398,34 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     async def _drain(self, exchange: Exchange) -> None:
         """Wait until the transport's buffer has room, the peer has answered, or failed."""
-        while self._write_paused and exchange.error is None and not exchange.answered_early:
+        while self.write_paused and not self._is_given_up(exchange):
             await self._wait_for_peer(exchange, exchange.write_timeout)
 
     async def _wait_for_peer(self, exchange: Exchange, patience: float) -> None:
         """Wait for whatever the peer does next, and no longer than so many seconds."""
         self._expect(exchange, patience)
+        try:
+            await self._wait()
+        finally:
+            if self._exchange is exchange:  # or the connection carries another's by now
+                self._silent_since = NEVER
+
+    async def _wait(self) -> None:
+        """Wait for whatever happens next."""
         self._waiter = waiter = self._loop.create_future()
         try:
             await waiter
         finally:
             if self._waiter is waiter:  # cancelled
                 self._waiter = None
-            if self._exchange is exchange:  # or the connection carries another's by now
-                self._silent_since = NEVER
 
     def _expect(self, exchange: Exchange, patience: float) -> None:
         """From now on, the peer may be silent for so many seconds."""
         now = monotonic()
         self._silent_since = now if patience < NEVER else NEVER
+        if exchange.writing:
+            self._unsent = self._unsent_bytes()
+            patience /= LOOKS
         self.due = due = min(now + patience, exchange.total_due)
         self._deadlines.moved_up(due)
 
@@ -373,6 +441,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         closed."""
         self._exchange = exchange.connection = None
         self._silent_since = NEVER
+        if self._upload is not None:
+            self._upload.cancel()
         if self.ceiling is not None:
             self.ceiling.ended(self)
         if kept > 0:
@@ -466,7 +536,12 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         now = monotonic()
         if not exchange.first_byte_at:
             exchange.first_byte_at = now
-        if self._waiter is not None:
+        if exchange.writing:
+            if exchange.ended:  # and what is this, then?
+                self._end(exchange)
+                self._wake()
+                return
+        elif self._waiter is not None:
             self._silent_since = now
         try:
             used = exchange.receive(view)
@@ -477,7 +552,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             exchange.ended_at = now
             if exchange.switches and exchange.switched:
                 self._hand_over(exchange, bytes(view[used:]))
-            else:
+            elif used < len(view) or not exchange.writing or exchange.answered_early:
                 self._end(exchange, self._kept_seconds(exchange) if used == len(view) else 0.0)
             self._wake()
         else:
@@ -498,7 +573,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._window = exchange.window() or self._buffer
             if self.ceiling is not None:
                 self._obey(self.ceiling, exchange)
-            if exchange.sent:
+            if not exchange.writing:
                 return
         else:
             self._window = self._large_buffer
@@ -531,7 +606,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         elif exc is None:
             self._receive_eof(exchange, clean)
         else:
-            kind = ReadError if exchange.sent else WriteError
+            kind = WriteError if exchange.phase == "write" else ReadError
             error = kind(f"{self._where()} broke the connection: {_why(exc)}")
             error.__cause__ = exc
             self._fail(exchange, error)
@@ -559,6 +634,10 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._owner.lose(self)
 
     def _receive_eof(self, exchange: Exchange, clean: bool) -> None:
+        if exchange.ended:  # it was answered, and we are still sending: no more of that
+            self._end(exchange)
+            self._wake()
+            return
         if not exchange.begun:
             self._fail(exchange, ReadError(f"{self._where()} closed the connection unanswered"))
             return
@@ -573,11 +652,13 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
-        self._write_paused = True
+        self.write_paused = True
 
     def resume_writing(self) -> None:
         """The transport's buffer has room again."""
-        self._write_paused = False
+        self.write_paused = False
+        if self._upload is not None:
+            self._upload.resume()
         self._wake()
 
     # ---- deadlines
@@ -591,11 +672,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._owner.lose(self)
             self.close()
             return NEVER
-        if not exchange.sent:
+        if exchange.writing:
             self._note_progress(now)
         due = exchange.due(self._silent_since)
         if now < due:
-            return due
+            return min(due, now + exchange.write_timeout / LOOKS) if exchange.writing else due
         self._fail(exchange, exchange.timeout(now, self._silent_since, self._where(), late))
         return NEVER
 
@@ -620,9 +701,9 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
         Under TLS there are things to say that are no answers, and answers have been seen by now.
         """
-        return self._tls is None and self._is_readable()
+        return self._tls is None and self.is_readable()
 
-    def _is_readable(self) -> bool:
+    def is_readable(self) -> bool:
         """Ask the socket; an idle connection has nothing to say, so whatever it says is bad."""
         sock = self.transport.get_extra_info("socket")
         # asyncio's TLS may be gone already, and tell us in its next turn.

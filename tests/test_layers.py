@@ -22,6 +22,7 @@ ROWS = """
     engine pacing routing
     connect pool bulk
     protocol tunnel
+    upload
     exchange ceiling
     http1 policies trace
     messages
@@ -35,7 +36,7 @@ ROW = {name: number for number, row in enumerate(ROWS.split("\n")) for name in r
 WITH_ASYNCIO = set(
     """
     cli testing cluster client call eventsource engine pacing connect pool bulk protocol tunnel
-    exchange resolve deadline loop turnstile
+    upload exchange resolve deadline loop turnstile
     """.split()
 )
 
