@@ -16,7 +16,7 @@ import time
 from collections.abc import Coroutine
 from contextlib import closing, nullcontext
 from time import monotonic
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from fastreq.building import SendOptions
 from fastreq.content.decode import codings_of, pieces
@@ -25,6 +25,7 @@ from fastreq.content.sources import replayable
 from fastreq.deadline import NEVER
 from fastreq.engine import Engine
 from fastreq.errors import BodyTooLarge, FastreqError, StreamConsumed, TotalTimeout
+from fastreq.exchange import BREATH_SECONDS, Exchange
 from fastreq.http1.body import StreamedBody
 from fastreq.messages import Request, Response, ResponseHead
 from fastreq.pacing import PacedHost, Pacing
@@ -44,9 +45,6 @@ from fastreq.trace import (
 )
 
 Exchanging: TypeAlias = Coroutine[Any, Any, Response]
-
-BREATH: Final = 4 * 2**20
-"""Bytes that are decoded before other tasks have their turn."""
 
 
 class Transport(Protocol):
@@ -126,7 +124,7 @@ async def straight(
         exchange = await engine.exchange(request, route, timeout, None, limit, due, started)
         head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            content = await _decode(content, head, limit)
+            content = await _decode(content, head, limit, exchange)
     except FastreqError as exc:
         _blame(exc, request, 1, started)
         raise
@@ -152,17 +150,19 @@ def _keep_cookies(cookies: Cookies, response: Response) -> None:
         cookies.store(response.request.url, response.headers.get_list("set-cookie"))
 
 
-async def _decode(content: bytes, head: ResponseHead, limit: int | None) -> bytes:
+async def _decode(
+    content: bytes, head: ResponseHead, limit: int | None, exchange: Exchange
+) -> bytes:
     """Decode a body, letting others have their turn in a long one."""
-    decoded, size, breath = [], 0, BREATH
+    decoded, size = [], 0
+    exchange.breath_due = monotonic() + BREATH_SECONDS
     for piece in pieces(content, codings_of(head.content_encoding)):
         decoded.append(piece)
         size += len(piece)
         if limit is not None and size > limit:
             raise BodyTooLarge(too_large(limit))
-        if size > breath:
-            breath += BREATH
-            await asyncio.sleep(0)
+        if monotonic() >= exchange.breath_due:
+            await exchange.breathe()
     return decoded[0] if len(decoded) == 1 else b"".join(decoded)
 
 
@@ -345,7 +345,7 @@ class Call:
         self.due += exchange.queued
         head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            content = await _decode(content, head, limit)
+            content = await _decode(content, head, limit, exchange)
         response = Response.received(request, head, exchange, content)
         _keep_cookies(policies.cookies, response)
         return response

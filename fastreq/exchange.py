@@ -20,6 +20,9 @@ from fastreq.http1.body import StreamedBody
 from fastreq.http1.response import ResponseReader
 from fastreq.messages import ResponseHead, Timings
 
+BREATH_SECONDS = 0.01
+"""How long a body may be read, or decoded, before other tasks have their turn."""
+
 
 class Carrier(Protocol):
     """The connection that an exchange is under way on."""
@@ -38,6 +41,7 @@ class Exchange(ResponseReader):
     """
 
     __slots__ = (
+        "breath_due",
         "connection",
         "ended_at",
         "error",
@@ -87,6 +91,7 @@ class Exchange(ResponseReader):
         self.total_due = total_due
         # The course of it, as monotonic() had it.
         self.started = started
+        self.breath_due = 0.0  # when others are to have their turn again
         self.queued = 0.0  # seconds
         self.opened: tuple[float, float, float] | None = None  # DNS, TCP, TLS; None: reused
         self.sent_at = 0.0
@@ -107,6 +112,12 @@ class Exchange(ResponseReader):
         if self.writing or not self.written:
             return "write"
         return "head" if self.head is None else "body"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the body is given on as it comes: not in chunks, and without a coding."""
+        head = self.head
+        return head is not None and not (head.transfer_encoding or head.content_encoding)
 
     @property
     def answered_early(self) -> bool:
@@ -149,9 +160,11 @@ class Exchange(ResponseReader):
             ReadError, ReadTimeout, TotalTimeout, RemoteProtocolError: the rest does not come.
         """
         body = cast(StreamedBody, self.body)
+        if monotonic() >= self.breath_due:
+            await self.breathe()
         while not body.pieces:
             if self.error is not None:
-                raise self.error
+                raise self.error.with_traceback(None)  # which would grow with each that asks
             if self.connection is None:
                 return b""
             await self.connection.wait_for_body(self)
@@ -159,6 +172,21 @@ class Exchange(ResponseReader):
         if self.connection is not None:
             self.connection.body_taken(body)
         return piece
+
+    async def breathe(self) -> None:
+        """Let others have their turn: somebody may read, or decode, for long without a wait.
+
+        Raises:
+            TotalTimeout: that took too long. Until the last byte has come the sweep sees to it.
+        """
+        await asyncio.sleep(0)
+        self.breath_due = now = monotonic() + BREATH_SECONDS
+        if self.connection is None and now >= self.total_due:
+            seconds = now - self.started - self.queued
+            raise TotalTimeout(
+                f"not done after {seconds:.1f} s while decoding the response body; "
+                "Timeout(total=...) moves it"
+            ).at("body")
 
     def take_transport(self) -> tuple[asyncio.Transport | None, bytes]:
         """The transport of a connection that was switched, and what has come on it."""

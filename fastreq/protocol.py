@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import select
 import ssl
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from fastreq.errors import (
     ReadError,
     WriteError,
 )
-from fastreq.exchange import Exchange
+from fastreq.exchange import BREATH_SECONDS, Exchange
 from fastreq.http1.body import StreamedBody
 from fastreq.http1.request import PIECE, OutgoingBody
 from fastreq.messages import ResponseHead
@@ -27,8 +28,8 @@ RECEIVE_SIZE = 256 * 1024
 """Bytes that one read may bring."""
 
 STREAM_SIZE = 1024 * 1024
-"""... of a body that streams, for after each read the kernel has to tell the other side (benchmark:
-stream)."""
+"""... of a body that streams as it is, for after each read the kernel has to tell the other side
+(benchmark: stream). What has to be taken apart, chunks or a coding, would hold up the loop."""
 
 HIGH_WATER = 512 * 1024  # bytes of a stream that nobody has read: reading pauses
 LOW_WATER = 64 * 1024  # ... until so few are left
@@ -39,9 +40,6 @@ EXPECT_SECONDS = 1.0
 LOOKS = 8
 """How often, within the time that a peer may take no byte, it is looked whether it takes any."""
 
-SETTLED = 0.001
-"""Seconds of idleness after which the socket is asked, before a lease, whether it has gone bad."""
-
 
 class Buffers(NamedTuple):
     """Where reads go, if not into the place of a body; the connections of a loop share them."""
@@ -51,8 +49,12 @@ class Buffers(NamedTuple):
 
     @classmethod
     def make(cls, size: int = STREAM_SIZE) -> Buffers:
-        """Two views on the same memory, which is only taken as it is used."""
-        large = memoryview(bytearray(size))
+        """Two views on the same memory, which is taken as it is used, and by no child of a fork."""
+        if hasattr(mmap, "MAP_PRIVATE"):
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            large = memoryview(mmap.mmap(-1, size, flags=flags))
+        else:  # Windows
+            large = memoryview(bytearray(size))
         return cls(large[:RECEIVE_SIZE], large)
 
 
@@ -82,11 +84,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         "_connections",
         "_deadlines",
         "_exchange",
-        "_idle_since",
         "_large_buffer",
         "_loop",
         "_lost",
         "_owner",
+        "_poll",
         "_read_paused",
         "_silent_since",
         "_tls",
@@ -147,12 +149,12 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         self._exchange: Exchange | None = None
         self._waiter: asyncio.Future[None] | None = None  # the task that waits for the exchange
         self._silent_since = NEVER  # since when the peer owes us something
-        self._idle_since = 0.0
         self.write_paused = False
         self._upload: Upload | None = None  # of the exchange, while it goes on
         self._unsent = 0  # bytes in the transport's buffer, when we last looked
         self._read_paused = False
         self._tls: ssl.SSLObject | None = None
+        self._poll: Callable[[int], Any] | None = None  # asks the socket whether it is readable
         self._lost: asyncio.Future[None] | None = None  # made for those who wait for it
 
     def __repr__(self) -> str:
@@ -182,11 +184,12 @@ class HTTPProtocol(asyncio.BufferedProtocol):
                 await self._send(exchange, first, rest)
             while not exchange.ended and (exchange.head is None or not exchange.streams):
                 await self.arrival(exchange)
-            if exchange.error is not None:  # it was answered, but did not take all of the request
+            if exchange.ended and exchange.error is not None:  # of a request that was not all taken
                 raise exchange.error
         except BaseException:
             self.abandon(exchange)
             raise
+        exchange.breath_due = monotonic() + BREATH_SECONDS
         if self._exchange is exchange:  # a stream; its peer owes us nothing until somebody reads
             self._silent_since = NEVER
 
@@ -233,10 +236,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._wake()
 
     def call(self, what: Callable[[], None]) -> None:
-        """Call something in the thread of the loop, unless that is gone."""
-        if asyncio._get_running_loop() is self._loop:
-            what()
-        elif not self._loop.is_closed():
+        """Call something in a turn of the loop, unless that is gone.
+
+        Never at once: it may be the garbage collector who asks, in the midst of anything.
+        """
+        if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(what)
 
     async def wait_for_body(self, exchange: Exchange) -> None:
@@ -269,7 +273,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """Whether an idle connection can carry another exchange."""
         if self.is_closed or now >= self.idle_until or now >= self.retire_at:
             return False
-        return now - self._idle_since < SETTLED or not self.is_readable()
+        return not (self.transport.is_closing() or self.is_readable())
 
     def close(self) -> None:
         """Close an idle connection, with TLS's closure alert where it has one."""
@@ -386,12 +390,16 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     async def _await_continue(self, exchange: Exchange) -> None:
         """Wait for 100 (Continue), but not for ever (RFC 9110, section 10.1.1)."""
-        until = monotonic() + EXPECT_SECONDS
-        timer = self._loop.call_later(EXPECT_SECONDS, self._wake)
+        is_over = False  # the timer says so, and no clock, which may be behind it (uvloop)
+
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+            self._wake()
+
+        timer = self._loop.call_later(EXPECT_SECONDS, end)
         try:
-            while not exchange.continued and exchange.head is None and exchange.error is None:
-                if monotonic() >= until:
-                    break
+            while not (is_over or exchange.continued or exchange.head or exchange.error):
                 await self._wait_for_peer(exchange, NEVER)
         finally:
             timer.cancel()
@@ -451,8 +459,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
                 self._read_paused = False
                 self.transport.resume_reading()
             self._window = self._buffer
-            self._idle_since = now = exchange.ended_at
-            self.idle_until = self.due = due = now + kept
+            self.idle_until = self.due = due = exchange.ended_at + kept
             if due < self._deadlines.next:
                 self._deadlines.moved_up(due)
         else:
@@ -529,9 +536,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """Take what has come, all of it: the buffer is another connection's next."""
         exchange = self._exchange
         if exchange is None:
-            # Nobody has asked for it, so it is nobody's answer (RFC 9112, section 9.2).
-            self._owner.lose(self)
-            self.abort()
+            # Nobody has asked for it, so it is nobody's answer (RFC 9112, section 9.2). It may come
+            # in the middle of `close()`, from asyncio's TLS, and is dropped then.
+            if not self.is_closed:
+                self._owner.lose(self)
+                self.abort()
             return
         now = monotonic()
         if not exchange.first_byte_at:
@@ -576,7 +585,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             if not exchange.writing:
                 return
         else:
-            self._window = self._large_buffer
+            if exchange.is_plain:
+                self._window = self._large_buffer
             if cast(StreamedBody, exchange.body).size > HIGH_WATER and not self._read_paused:
                 self._read_paused = True
                 self.transport.pause_reading()
@@ -704,16 +714,25 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         return self._tls is None and self.is_readable()
 
     def is_readable(self) -> bool:
-        """Ask the socket; an idle connection has nothing to say, so whatever it says is bad."""
-        sock = self.transport.get_extra_info("socket")
-        # asyncio's TLS may be gone already, and tell us in its next turn.
-        if sock is None or sock.fileno() < 0:
-            return True
-        if not hasattr(select, "poll"):  # Windows
-            return bool(select.select([sock], [], [], 0)[0])
-        poll = select.poll()  # kept, it would take 300 bytes (benchmark: 5,000 at once)
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
+        """Ask the socket whether something has come that nobody has read.
+
+        An idle connection has nothing to say, so whatever it says is bad.
+        """
+        if self._poll is None:
+            self._poll = _poll_of(self.transport)
+        return bool(self._poll(0))
+
+
+def _poll_of(transport: asyncio.Transport) -> Callable[[int], Any]:
+    """A function that is true where the socket of a transport is readable, or gone."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return lambda _: True
+    if not hasattr(select, "poll"):  # Windows
+        return lambda _: select.select([sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return poll.poll
 
 
 def _why(exc: Exception) -> str:

@@ -79,7 +79,7 @@ async def leaving_nothing(test: Awaitable[None]) -> None:
     async with asyncio.timeout(TEST_SECONDS):
         await test
 
-    for _ in range(5):  # what was cancelled or closed last needs a few turns to end
+    for _ in range(10):  # what was cancelled or closed last needs a few turns to end
         await asyncio.sleep(0)
     left = {
         "tasks": asyncio.all_tasks() - {asyncio.current_task()},

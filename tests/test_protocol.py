@@ -26,7 +26,7 @@ from fastreq.errors import (
 )
 from fastreq.exchange import Exchange
 from fastreq.headers import Headers
-from fastreq.http1.body import DIRECT, StreamedBody
+from fastreq.http1.body import DIRECT, SMALLEST, StreamedBody
 from fastreq.http1.request import PIECE, OutgoingBody, encode_head, outgoing
 from fastreq.messages import Request
 from fastreq.protocol import (
@@ -301,25 +301,46 @@ async def test_idle_bytes_close(what):
         assert {"lost"} == set(line.owner.events[1:])
 
 
-async def after(line, now):
-    """An idle connection; `is_usable()` is asked about this moment."""
-    carrying = await line.begin(exchange())
+async def after(line, seconds):
+    """An idle connection, and a moment: so long after it became idle."""
+    carrying = await line.begin(one := exchange())
     await line.say(HELLO)
     await carrying
-    return now + line.protocol._idle_since
+    return one.ended_at + seconds
 
 
 async def test_the_socket_is_asked_before_a_lease():
-    """What has come and was not read yet is seen, but for a connection that was just released."""
+    """What has come and was not read yet is seen, however short a while the connection was idle."""
     async with connected() as line:
         line.protocol.keepalive_expiry = 100.0
-        later = await after(line, 1.0)
-        at_once = later - 1.0
+        at_once = await after(line, 0.0)
 
-        assert line.protocol.is_usable(later)
-        line.peer.send(b"x")
-        assert not line.protocol.is_usable(later)
         assert line.protocol.is_usable(at_once)
+        assert line.protocol.is_usable(at_once + 1)
+        line.peer.send(b"x")
+        assert not line.protocol.is_usable(at_once)
+
+
+@pytest.mark.parametrize("size", [RECEIVE_SIZE, DIRECT + SMALLEST, 10**6, 3 * 2**20 + 17])
+async def test_the_read_that_ends_a_body_in_place_has_room_for_more(size):
+    """So that what follows it is seen, and its connection not used again."""
+    buffers = Buffers.make()
+    async with connected(buffers=buffers) as line:
+        carrying = await line.begin(exchange())
+        head = OK + b"Content-Length: %d\r\n\r\n" % size
+        line.protocol.data_received(memoryview(head))
+        places = []
+        while size:
+            view = line.protocol.get_buffer(-1)
+            places.append("shared" if view is buffers.usual else "own")
+            count = min(size, len(view))
+            assert "own" == places[-1] or count < len(view)
+            size -= count
+            line.protocol.buffer_updated(count)
+        await carrying
+
+        assert "shared" == places[-1]
+        assert "own" in places
 
 
 async def test_the_socket_is_asked_where_there_is_no_poll(monkeypatch):
@@ -333,29 +354,34 @@ async def test_the_socket_is_asked_where_there_is_no_poll(monkeypatch):
         assert not line.protocol.is_usable(later)
 
 
-@pytest.mark.parametrize("gone", ["closed", "none"])
-async def test_a_socket_that_is_gone_is_not_asked(gone):
+@pytest.mark.parametrize("gone", ["closing", "closed", "none"])
+async def test_a_socket_that_is_gone_is_not_asked(gone, monkeypatch):
     """The transport has let go of it and has not told us yet: asyncio TLS takes a turn for it."""
     async with connected() as line:
         later = await after(line, 1.0)
-        closed = socket.socket()
-        closed.close()
-        found = {"closed": closed, "none": None}[gone]
-        line.protocol.transport = Told(line.protocol.transport, found)
-
-        assert not line.protocol.is_usable(later)
-        line.protocol.transport = line.protocol.transport.transport
+        assert line.protocol.is_usable(later)
+        told = Told(line.protocol.transport, gone)
+        with monkeypatch.context() as patched:
+            patched.setattr(line.protocol, "transport", told)
+            if gone != "closing":  # it was not asked yet
+                patched.setattr(line.protocol, "_poll", None)
+            assert not line.protocol.is_usable(later)
 
 
 class Told:
-    """A transport that says that its socket is another."""
+    """A transport whose socket is gone."""
 
-    def __init__(self, transport, found):
-        self.transport = transport
-        self._found = found
+    def __init__(self, transport, gone):
+        closed = socket.socket()
+        closed.close()
+        self._found = {"closed": closed, "none": None}.get(gone, transport)
+        self._is_closing = gone == "closing"
 
     def get_extra_info(self, name):
         return {"socket": self._found}[name]
+
+    def is_closing(self):
+        return self._is_closing
 
 
 async def test_idle_for_so_long():
@@ -366,10 +392,10 @@ async def test_idle_for_so_long():
         assert line.protocol.is_usable(later)
         assert not line.protocol.is_usable(later + 0.1)
 
-        carrying = await line.begin(exchange())
+        carrying = await line.begin(one := exchange())
         await line.say(OK + b"Keep-Alive: timeout=5, max=9\r\nContent-Length: 0\r\n\r\n")
         await carrying
-        assert pytest.approx(3.0) == line.protocol.idle_until - line.protocol._idle_since
+        assert pytest.approx(3.0) == line.protocol.idle_until - one.ended_at
 
 
 async def test_too_old():

@@ -133,8 +133,8 @@ async def test_a_response_that_is_forgotten():
         response = await client.send(client.build_request("GET", server.url()), stream=True)
         assert 1 == client.stats().total.leased
         del response
-        assert {} == client.stats()
         await ended(server)
+        assert {} == client.stats()
 
 
 async def test_a_task_that_is_cancelled():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from time import monotonic
 from typing import Protocol, Self
 
 from fastreq.content.decode import Decoder, codings_of
@@ -17,6 +18,15 @@ class Stream(Protocol):
 
     async def read(self) -> bytes:
         """The next piece; b"" at the end."""
+        ...
+
+    @property
+    def breath_due(self) -> float:
+        """When others are to have their turn, as `time.monotonic()` has it."""
+        ...
+
+    async def breathe(self) -> None:
+        """Let them have it."""
         ...
 
     def drop(self) -> None:
@@ -75,9 +85,11 @@ class DecodedStream:
     async def __anext__(self) -> bytes:
         self._touched = True
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # which would grow with each that asks
         while True:
             try:
+                if monotonic() >= self._stream.breath_due:
+                    await self._stream.breathe()
                 for piece in self._ready:
                     return piece
                 if self._ended:

@@ -13,8 +13,9 @@ from fastreq.errors import BodyTooLarge
 SEGMENT = 16 * 2**20
 """Bytes set aside for an announced length at the most: for more, the server must deliver first."""
 
-DIRECT = 256 * 1024
-"""Bytes at the end of a body that are never received in place, so that what follows it is seen."""
+DIRECT = 128 * 1024
+"""Bytes at the end of a body that are never received in place: so few that a read which brings them
+all has room for what follows, and it is seen."""
 
 SMALLEST = 64 * 1024
 """Bytes of a window that are worth a read of their own."""

@@ -17,11 +17,11 @@ from servers.proxies import Relay
 from servers.scripted import Connection
 
 from fastreq import Client, FastreqError, Hooks, Limits, Response, Timeout
+from fastreq.protocol import RECEIVE_SIZE
 from storms.storm import check_pool, elsewhere, note, outcome, run, show, sized
 
 POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
 OK = b"HTTP/1.1 200 OK\r\n"
-IDLE = 0.003  # seconds; over protocol.SETTLED, from where on the socket is asked
 
 
 class Scenario(NamedTuple):
@@ -62,6 +62,10 @@ SCENARIOS = {
     "no HTTP": Scenario(OK + b"Content-Length: 5\r\n\r\nfirst", b"\x00" * 9),
     "after a close": Scenario(OK + b"Connection: close\r\nContent-Length: 5\r\n\r\nfirst"),
     "after HTTP/1.0": Scenario(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nfirst"),
+    "after a large body": Scenario(OK + b"Content-Length: 1000000\r\n\r\n" + bytes(1_000_000)),
+    "after as much as one read brings": Scenario(
+        OK + b"Content-Length: %d\r\n\r\n" % (RECEIVE_SIZE - 43) + bytes(RECEIVE_SIZE - 43)
+    ),
     "after trailers": Scenario(
         OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\nA: b\r\n\r\n"
     ),
@@ -145,7 +149,6 @@ async def provoke(scenario: Scenario, when: str, certs, way: str) -> Response | 
                 async with asyncio.timeout(5):
                     await closed.wait()
             elif when == "unseen":
-                time.sleep(IDLE)
                 there.do(script.say_more())
                 while tunnel.is_waiting(taken):
                     time.sleep(0.001)
