@@ -20,6 +20,9 @@ all has room for what follows, and it is seen."""
 SMALLEST = 64 * 1024
 """Bytes of a window that are worth a read of their own."""
 
+GATHERED = 4096
+"""Bytes below which pieces are put together, for one of a byte would take forty."""
+
 
 class _Place(io.BytesIO):
     """Where a body is received. The traceback of an error may hold a view on it, which is no
@@ -58,7 +61,7 @@ class WholeBody:
         self.size = 0  # bytes that have come
         self._announced = 0  # bytes that will have come in the end, where that is known
         self._first = b""
-        self._rest: list[bytes] | None = None  # of the pieces; most bodies have one
+        self._rest: list[bytes | bytearray] | None = None  # of the pieces; most bodies have one
         self._segment: _Segment | None = None  # what follows the pieces
 
     def expect(self, length: int) -> None:
@@ -84,7 +87,7 @@ class WholeBody:
             if self._limit is not None and self.size > self._limit:
                 raise BodyTooLarge(too_large(self._limit))
             if self._first:
-                self._add(bytes(piece))
+                self._add(piece)
             else:  # most bodies are one piece (benchmark: small, plain)
                 self._first = bytes(piece)
             return
@@ -113,13 +116,18 @@ class WholeBody:
             if self.size < self._announced:
                 self._open_segment()
 
-    def _add(self, piece: bytes) -> None:
-        if self._rest is not None:
-            self._rest.append(piece)
-        elif self._first:
-            self._rest = [piece]
+    def _add(self, piece: bytes | memoryview) -> None:
+        if not self._first:
+            self._first = bytes(piece)
+            return
+        if self._rest is None:
+            self._rest = []
+        if len(piece) >= GATHERED:
+            self._rest.append(bytes(piece))
+        elif self._rest and type(last := self._rest[-1]) is bytearray and len(last) < SMALLEST:
+            last += piece
         else:
-            self._first = piece
+            self._rest.append(bytearray(piece))
 
     def _open_segment(self) -> None:
         self._segment = _Segment(min(self._announced - self.size, SEGMENT))
@@ -153,7 +161,10 @@ class StreamedBody:
 
     def write(self, piece: bytes | memoryview) -> None:
         """Take a piece."""
-        self.pieces.append(bytes(piece))
+        if self.pieces and len(self.pieces[-1]) + len(piece) <= GATHERED:
+            self.pieces[-1] += bytes(piece)
+        else:
+            self.pieces.append(bytes(piece))
         self.size += len(piece)
 
     def window(self) -> None:

@@ -18,6 +18,9 @@ MAX_EXTENSIONS = 16 * 1024  # bytes of all chunk extensions of a body
 MAX_TRAILERS = 16 * 1024  # bytes of the trailer section
 MAX_TRAILER_FIELDS = 64
 
+SMALL = 4096
+"""Bytes of a chunk that are worth a piece of their own; a million of one byte are not."""
+
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?)")
 # The usual chunk line, nothing but a size, in one match (benchmark: chunked 1 MiB).
 _FIRST_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
@@ -28,7 +31,7 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 class Sink(Protocol):
     """Where a body goes."""
 
-    def write(self, piece: memoryview) -> None:
+    def write(self, piece: bytes | memoryview) -> None:
         """Take some bytes of the body; they must be copied, for their buffer is used again."""
         ...
 
@@ -112,18 +115,26 @@ class ChunkedReader:
         Raises:
             RemoteProtocolError: these are no chunks, or larger than the limits.
         """
-        position = 0
-        while position < len(view) and not self.ended:
-            if self._remaining:
-                piece = view[position : position + self._remaining]
-                sink.write(piece)
-                self._remaining -= len(piece)
-                position += len(piece)
-            elif match := self._match_plain_size(view, position):
-                self._begin_chunk(int(match[1], 16))
-                position = match.end()
-            else:
-                position += self._receive_line(view[position : position + MAX_CHUNK_LINE])
+        position, size = 0, len(view)
+        small: list[memoryview] = []  # pieces that are given on together
+        try:
+            while position < size and not self.ended:
+                if self._remaining:
+                    end = min(position + self._remaining, size)
+                    small.append(view[position:end])
+                    if end - position >= SMALL:
+                        given, small = small, []
+                        sink.write(b"".join(given) if len(given) > 1 else given[0])
+                    self._remaining -= end - position
+                    position = end
+                elif match := self._match_plain_size(view, position):
+                    self._begin_chunk(int(match[1], 16))
+                    position = match.end()
+                else:
+                    position += self._receive_line(view[position : position + MAX_CHUNK_LINE])
+        finally:
+            if small:
+                sink.write(b"".join(small))
         return position
 
     def receive_eof(self, clean: bool) -> None:

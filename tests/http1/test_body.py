@@ -3,26 +3,45 @@
 import gc
 
 import pytest
+from tables import each_row
 
 from fastreq.errors import BodyTooLarge
-from fastreq.http1.body import DIRECT, SMALLEST, StreamedBody, WholeBody
+from fastreq.http1.body import DIRECT, GATHERED, SMALLEST, StreamedBody, WholeBody
 
 
 def test_a_stream_counts_what_nobody_has_read():
     """Pieces come out as they went in, and `size` is the bytes of those that are left."""
     body = StreamedBody()
     assert 0 == body.size
-    for piece in (b"abc", memoryview(b"de"), b"f"):
+    first, second = b"a" * 3000, b"b" * 2000
+    for piece in (first, memoryview(second), b"f"):
         body.write(piece)
-    assert 6 == body.size
+    assert 5001 == body.size
 
-    assert b"abc" == body.take()
-    assert 3 == body.size
-    assert b"de" == body.take()
-    assert 1 == body.size
+    assert first == body.take()
+    assert 2001 == body.size
+    assert second + b"f" == body.take(), "what is small is put together"
+    assert 0 == body.size
+    body.write(b"left")
 
     body.drop()
     assert (0, 0) == (body.size, len(body.pieces))
+
+
+@each_row("size", [1, 2, 1000, GATHERED - 1])
+def test_small_pieces_take_little_more_than_their_bytes(size):
+    """A `bytes` for each of them would take 33 bytes more, and its place in a list."""
+    whole, stream = WholeBody(None), StreamedBody()
+    sent = bytes(range(256)) * 512
+    for start in range(0, len(sent), size):
+        whole.write(sent[start : start + size])
+        stream.write(sent[start : start + size])
+
+    assert len(whole._rest) <= len(sent) // SMALLEST + 1
+    if size < GATHERED // 2:
+        assert len(stream.pieces) <= len(sent) // (GATHERED - size) + 1
+    assert sent == whole.value()
+    assert sent == b"".join(stream.pieces)
 
 
 def test_a_body_is_handed_out_once():
