@@ -124,7 +124,8 @@ async def straight(
         exchange = await engine.exchange(request, route, timeout, None, limit, due, started)
         head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            content = await _decode(content, head, limit, exchange)
+            async with engine.decoding:
+                content = await _decode(content, head, limit, exchange)
     except FastreqError as exc:
         _blame(exc, request, 1, started)
         raise
@@ -345,7 +346,8 @@ class Call:
         self.due += exchange.queued
         head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            content = await _decode(content, head, limit, exchange)
+            async with engine.decoding:
+                content = await _decode(content, head, limit, exchange)
         response = Response.received(request, head, exchange, content)
         _keep_cookies(policies.cookies, response)
         return response

@@ -76,6 +76,8 @@ class Engine:
         self.is_closed = False
         self._hooks = hooks
         self._ceiling = Ceiling(max_in_flight) if max_in_flight is not None else None
+        # Where bodies are under a ceiling, they are decoded one after the other.
+        self.decoding = asyncio.Lock() if self._ceiling is not None else contextlib.nullcontext()
         self._connector = Connector(Resolver(), self._make_protocol, allowed)
         self._turnstile = Turnstile(loop)
         self._connections: set[HTTPProtocol] = set()
@@ -114,6 +116,8 @@ class Engine:
             total_due,
             started,
         )
+        if self._ceiling is not None:
+            exchange.set_aside = RECEIVE_SIZE
         first: bytes = head
         rest: bytes | OutgoingBody = b""
         if request.body != b"" or not request.fields.is_plain:

@@ -596,7 +596,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """Tell how much has come, and let the next read bring no more than any other does."""
         if len(self._window) > RECEIVE_SIZE:
             self._window = self._window[:RECEIVE_SIZE]
-        ceiling.grew(self, exchange.size)
+        if exchange.size:  # who has nothing of a body yet may wait long for it, and holds up nobody
+            ceiling.grew(self, exchange.size)
 
     def eof_received(self) -> None:
         """The peer has closed its side; the transport closes itself when we return."""

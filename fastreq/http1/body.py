@@ -54,10 +54,11 @@ class WholeBody:
     """A body that is wanted whole, as one `bytes`; a long one of known length is received in
     place."""
 
-    __slots__ = ("_announced", "_first", "_limit", "_rest", "_segment", "size")
+    __slots__ = ("_announced", "_first", "_largest", "_limit", "_rest", "_segment", "size")
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, largest: int = SEGMENT) -> None:
         self._limit = limit
+        self._largest = largest  # bytes that are set aside at once
         self.size = 0  # bytes that have come
         self._announced = 0  # bytes that will have come in the end, where that is known
         self._first = b""
@@ -130,7 +131,7 @@ class WholeBody:
             self._rest.append(bytearray(piece))
 
     def _open_segment(self) -> None:
-        self._segment = _Segment(min(self._announced - self.size, SEGMENT))
+        self._segment = _Segment(min(self._announced - self.size, self._largest))
 
     def give_up(self) -> None:
         """The rest will not come: let go of the place that was set aside, or a BytesIO that the

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import cast
 
 from fastreq.errors import RemoteProtocolError, quoted
-from fastreq.http1.body import DIRECT, StreamedBody, WholeBody
+from fastreq.http1.body import DIRECT, SEGMENT, StreamedBody, WholeBody
 from fastreq.http1.framing import (
     BodyReader,
     ChunkedReader,
@@ -53,6 +53,7 @@ class ResponseReader:
         "interim",
         "method",
         "persistent",
+        "set_aside",
         "switches",
     )
 
@@ -62,6 +63,7 @@ class ResponseReader:
         # Most bodies come in one piece, with their head, and need no place (benchmark: small).
         self.body: WholeBody | StreamedBody | None = body
         self._limit = limit
+        self.set_aside = SEGMENT  # bytes for a body, at once and at the most
         self._content = b""
         self.head: ResponseHead | None = None
         self.ended = False
@@ -149,7 +151,7 @@ class ResponseReader:
     def _place(self) -> WholeBody | StreamedBody:
         """Where the body goes, unless it comes in one piece."""
         if self.body is None:
-            self.body = WholeBody(self._limit)
+            self.body = WholeBody(self._limit, self.set_aside)
         return self.body
 
     def _end(self, framing: BodyReader) -> None:

@@ -1,12 +1,15 @@
 """`max_in_flight`: the bytes of all bodies that are being buffered stay under it."""
 
 import asyncio
+import gzip
 
 import pytest
 from servers.scripted import reply, scripted
 
 from fastreq import Client, Limits, ReadError, Timeout
 from fastreq.ceiling import Ceiling
+from fastreq.content.decode import pieces
+from fastreq.http1 import body
 from fastreq.protocol import RECEIVE_SIZE
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
@@ -219,6 +222,69 @@ async def test_the_wait_is_not_the_servers_silence(watched):
         held = asyncio.ensure_future(client.get(server.url()))
         assert BODY[:300_000] == (await slow).body
         assert BODY == (await held).body
+
+
+async def test_who_waits_for_its_head_holds_up_nobody():
+    """A long poll has begun first, and has nothing of a body yet."""
+    asked = asyncio.Event()
+    done = asyncio.Event()
+
+    async def handler(conn):
+        head = await conn.read_request()
+        if b"/poll" in head:
+            await conn.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            asked.set()
+            await done.wait()
+        await conn.send(reply(BODY))
+        await conn.wait_closed()
+
+    async with scripted(handler) as server, Client(max_in_flight=100_000) as client:
+        poll = asyncio.ensure_future(client.get(server.url("/poll")))
+        await asked.wait()
+        assert BODY == (await client.get(server.url())).body
+        done.set()
+        assert BODY == (await poll).body
+
+
+async def test_no_more_is_set_aside_than_one_read_brings(watched, monkeypatch):
+    """However long a body is announced to be; without a ceiling it is all of that."""
+    sizes = []
+
+    class Segment(body._Segment):
+        def __init__(self, size):
+            sizes.append(size)
+            super().__init__(size)
+
+    monkeypatch.setattr(body, "_Segment", Segment)
+    for limit in (10_000_000, None):
+        async with scripted(serve_body) as server, Client(max_in_flight=limit) as client:
+            assert BODY == (await client.get(server.url("/length"))).body
+    assert [RECEIVE_SIZE] * 4 + [len(BODY)] == sizes
+
+
+async def test_bodies_are_decoded_one_after_the_other(monkeypatch):
+    """Each of them may become a thousand times as long as it came."""
+    under_way, most = 0, 0
+    packed = reply(gzip.compress(bytes(50 * 2**20), 1), "Content-Encoding: gzip")
+
+    def watched(content, codings):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        yield from pieces(content, codings)
+        under_way -= 1
+
+    monkeypatch.setattr("fastreq.call.pieces", watched)
+
+    async def handler(conn):
+        while True:
+            await conn.read_request()
+            await conn.send(packed)
+
+    for limit in (1_000_000, None):
+        async with scripted(handler) as server, Client(max_in_flight=limit) as client:
+            await asyncio.gather(*(client.get(server.url()) for _ in range(4)))
+        assert (most > 1) is (limit is None)
 
 
 async def test_a_held_one_may_be_cancelled(watched):
