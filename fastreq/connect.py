@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import os
+import socket
 import ssl
 import sys
 from asyncio import sslproto
@@ -275,12 +276,35 @@ class Connector(Generic[P]):
         made: Any
         if route.socket_path is not None:
             _, made = await loop.create_unix_connection(maker, address)
+        elif "%" in address or _is_link_local(address):
+            sock = await _dial_zone(loop, address, route.port)
+            _, made = await loop.create_connection(maker, sock=sock)
         else:
             _, made = await loop.create_connection(maker, address, route.port)
         return made.protocol if isinstance(made, _Gate) else made  # type: ignore[no-any-return]
 
     def _maker(self, route: Route) -> Callable[[], Any]:
         return self._factory if route.tls is None else lambda: _Gate(self._factory())
+
+
+async def _dial_zone(loop: asyncio.AbstractEventLoop, address: str, port: int) -> socket.socket:
+    """Dial an IPv6 address on the link that its zone names, which uvloop would overlook."""
+    zone = address.partition("%")[2]
+    if not zone:
+        raise OSError(errno.ENODEV, "a link-local address needs its zone: [fe80::1%25eth0]")
+    try:
+        if not zone.isdecimal():
+            socket.if_nametoindex(zone)
+    except OSError as exc:
+        raise OSError(errno.ENODEV, f"there is no network interface {zone!r}") from exc
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class _Gate(asyncio.Protocol):
@@ -398,9 +422,19 @@ _REASONS = {
 
 def _why(exc: Exception) -> str:
     code = getattr(exc, "errno", None)
+    if code == errno.ENODEV:
+        return str(exc.args[-1])
     if code is not None:
         return _REASONS.get(code) or os.strerror(code)
     return str(exc) or _REASONS[errno.ECONNRESET]  # as both loops raise it for an EOF
+
+
+def _is_link_local(address: str) -> bool:
+    return (
+        address[:2].lower() == "fe"
+        and ":" in address
+        and ipaddress.IPv6Address(address).is_link_local
+    )
 
 
 def _is_ip(host: str) -> bool:

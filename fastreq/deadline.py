@@ -88,8 +88,18 @@ class Deadlines:
         now = monotonic()
         for item in tuple(self._watched):
             if item.due <= now:
-                item.due = item.check(now, late)
+                self._check(item, now, late)
         self.close()
         earliest = min((item.due for item in self._watched), default=NEVER)
         if earliest < NEVER:
             self.moved_up(max(earliest, now + GRANULARITY))
+
+    def _check(self, item: Timed, now: float, late: float) -> None:
+        """See to one; whatever is wrong with it does not keep the others from their deadlines."""
+        try:
+            item.due = item.check(now, late)
+        except Exception as exc:
+            item.due = NEVER
+            self._loop.call_exception_handler(
+                {"message": f"a deadline of {item!r} could not be seen to", "exception": exc}
+            )

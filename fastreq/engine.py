@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable
@@ -74,6 +75,7 @@ class Engine:
         self.deadlines = Deadlines(loop)
         self.pool: Pool[HTTPProtocol] = Pool(loop, limits, self.deadlines, max_connections)
         self.is_closed = False
+        self._process = os.getpid()
         self._hooks = hooks
         self._ceiling = Ceiling(max_in_flight) if max_in_flight is not None else None
         # Where bodies are under a ceiling, they are decoded one after the other.
@@ -285,12 +287,12 @@ class Engine:
     def drop(self) -> None:
         """Let go of everything without waiting: the loop is gone, or is another's."""
         self.is_closed = True
+        if os.getpid() != self._process:  # forked: the parent goes on with them
+            self._connections.clear()
+            return
         self.deadlines.close()
         for connection in tuple(self._connections):
-            try:
-                connection.abort()
-            except RuntimeError:  # the loop is closed
-                self._connections.discard(connection)
+            connection.drop()
 
     def _start_hook(self) -> None:
         with contextlib.suppress(StopIteration):

@@ -36,6 +36,9 @@ C = TypeVar("C", bound=Connection)
 LEAVING_SECONDS = 1.0
 """How long a server that does not close its side keeps another connection from being opened."""
 
+REMEMBERED = 1024
+"""Keys without a connection whose counts are remembered."""
+
 
 class OriginStats(NamedTuple):
     """The connections of one origin."""
@@ -49,14 +52,16 @@ class OriginStats(NamedTuple):
 
 
 class PoolStats(dict[str, OriginStats]):
-    """Per origin, what `Client.stats()` gives: `stats["https://example.com"].idle`."""
+    """Per origin that has a connection, or a request in line, what `Client.stats()` gives:
+    `stats["https://example.com"].idle`."""
+
+    gone: tuple[int, int] = (0, 0)  # opened and reused, at origins that have none any more
 
     @property
     def total(self) -> OriginStats:
-        """The sum over all origins."""
-        if not self:
-            return OriginStats(0, 0, 0, 0, 0, 0)
-        return OriginStats(*(sum(column) for column in zip(*self.values(), strict=True)))
+        """The sum over all origins; what was opened and reused, since the client was first used."""
+        gone = OriginStats(0, 0, 0, 0, *self.gone)
+        return OriginStats(*(sum(column) for column in zip(gone, *self.values(), strict=True)))
 
 
 class Host(Generic[C]):
@@ -135,6 +140,10 @@ class Pool(Generic[C]):
         self._hosts: dict[Hashable, Host[C]] = {}
         self._slots = 0
         self._idle: dict[C, None] = {}  # of all hosts, newest last
+        self._past: dict[
+            Hashable, tuple[int, int]
+        ] = {}  # opened and reused, of hosts that are gone
+        self._gone = (0, 0)  # the same of all that are gone, remembered or not
         # Hosts with waiters that only the limit in all keeps waiting; served in turn.
         self._starved: dict[Host[C], None] = {}
 
@@ -203,6 +212,8 @@ class Pool(Generic[C]):
     def _add_host(self, key: Hashable) -> Host[C]:
         limit = self._max_connections(str(key)) if self._max_connections is not None else None
         host = self._hosts[key] = Host(key, min(self._per_host, limit or NEVER))
+        host.opened, host.reused = self._past.pop(key, (0, 0))
+        self._gone = (self._gone[0] - host.opened, self._gone[1] - host.reused)
         return host
 
     async def _open(self, host: Host[C], connect: Callable[[], Awaitable[C]]) -> C:
@@ -378,6 +389,14 @@ class Pool(Generic[C]):
             self._starved.pop(host, None)
             if not host.slots and not host.leaving and self._hosts.get(host.key) is host:
                 del self._hosts[host.key]
+                self._remember(host)
+
+    def _remember(self, host: Host[C]) -> None:
+        """Keep the counts of a host that is gone, for it may come back."""
+        self._gone = (self._gone[0] + host.opened, self._gone[1] + host.reused)
+        self._past[host.key] = host.opened, host.reused
+        if len(self._past) > REMEMBERED:
+            del self._past[next(iter(self._past))]
 
     def close(self) -> None:
         """Close what is idle, and send everybody in line away."""
@@ -394,7 +413,7 @@ class Pool(Generic[C]):
 
     def stats(self) -> PoolStats:
         """How many connections each host has, and what for."""
-        return PoolStats(
+        stats = PoolStats(
             {
                 str(host.key): OriginStats(
                     open=host.slots,
@@ -408,3 +427,10 @@ class Pool(Generic[C]):
                 if host.slots or host.waiters  # else it is gone, but for what is leaving
             }
         )
+        leaving = [host for host in self._hosts.values() if not (host.slots or host.waiters)]
+        opened, reused = self._gone
+        stats.gone = (
+            opened + sum(host.opened for host in leaving),
+            reused + sum(host.reused for host in leaving),
+        )
+        return stats

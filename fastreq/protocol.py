@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import select
 import ssl
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from fastreq.ceiling import Ceiling
 from fastreq.deadline import NEVER, Deadlines
 from fastreq.errors import (
+    ClientClosed,
     FastreqError,
     ReadError,
     WriteError,
@@ -231,7 +233,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def abandon(self, exchange: Exchange) -> None:
         """Close the connection, if the exchange is still under way on it."""
-        if self._exchange is exchange:
+        if self._exchange is not exchange:
+            return
+        if self._loop.is_closed():  # and it is the garbage collector who ends what was under way
+            self.drop()
+        else:
             self._end(exchange)
             self._wake()
 
@@ -247,6 +253,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         """Wait until there is more of a body that streams, or its end, or an error."""
         if self._waiter is not None:
             raise RuntimeError("the body of this response is being read by another task")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClientClosed("this response belongs to another event loop, which has to read it")
         await self._wait_for_peer(exchange, exchange.read_timeout)
 
     def body_taken(self, body: StreamedBody) -> None:
@@ -287,6 +295,16 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         if not self._aborted:  # asyncio's TLS transport takes one abort, not two (3.11.2)
             self._aborted = True
             self.transport.abort()
+
+    def drop(self) -> None:
+        """Let go of it: its loop is closed, or is not the one that runs."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.connection = None
+            exchange.error = ClientClosed("the event loop of this request runs no more")
+        self._connections.discard(self)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.abort()
 
     def close_for(self, reason: type[FastreqError]) -> asyncio.Future[None]:
         """Close, because the client is closed; the future is done when the socket is gone."""

@@ -49,7 +49,7 @@ class Upload:
         self.is_awaited = True  # by whoever waits for the answer
         self._loop = loop
         self._outlet = outlet
-        self._unread = PIECE  # bytes written since it was seen to that what comes is read
+        self._written = 0  # bytes since others had their turn
         self._room: asyncio.Future[None] | None = None  # awaited while writing is paused
         self._task = loop.create_task(self._run(body))
         self._task.add_done_callback(lambda _: ended(self))
@@ -91,23 +91,22 @@ class Upload:
                 if transport.is_closing():
                     return
                 transport.write(piece)
-                self._unread += len(piece)
+                self._written += len(piece)
         self.exchange.sent = not transport.is_closing()
         await self._make_room()
 
     async def _let_read(self) -> None:
-        """Let the loop read what has come, and do what else there is, every so often.
+        """Let the loop read what has come, and every so often do what else there is.
 
-        An answer may be there, and its sender about to go: then the next write is an error that
-        hides it.
+        An answer may be there, and its sender gone: then the next write is an error that hides it.
         """
-        if self._unread < PIECE:
-            return
-        self._unread = 0
-        await asyncio.sleep(0)
-        for _ in range(TURNS_TO_READ - 1):
-            if self._outlet.is_readable():
-                await asyncio.sleep(0)
+        if self._written >= PIECE:
+            self._written = 0
+            await asyncio.sleep(0)
+        for _ in range(TURNS_TO_READ):
+            if not self._outlet.is_readable():
+                break
+            await asyncio.sleep(0)
 
     async def _make_room(self) -> None:
         """Wait until the transport's buffer has room."""

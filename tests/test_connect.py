@@ -218,6 +218,17 @@ async def test_zone():
         assert b"hello" == line.received
 
 
+@pytest.mark.skipif(link_local() is None, reason="no link-local address here")
+@pytest.mark.parametrize("zone", ["lo", "nosuch", "4294967295", ""])
+async def test_another_zone_is_another_host(zone):
+    """No request gets to a machine that its URL does not name (CVE-2022-27775)."""
+    host = link_local()
+    async with scripted(echo, host=host) as server:
+        other = host.partition("%")[0] + (f"%{zone}" if zone else "")
+        said = await Dialler().fails(plain(server.port, other))
+    assert "no network interface 'nosuch'" in said or zone != "nosuch"
+
+
 async def test_a_peer_that_is_gone_at_once():
     """Connected is connected; what comes next meets the protocol."""
 

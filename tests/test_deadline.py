@@ -29,6 +29,7 @@ class Clock:
         self.now = 1000.0
         self.lag = 0.0
         self.set = 0  # timers, so far
+        self.complaints = []
         self._timers = []
         self._order = itertools.count()
 
@@ -37,6 +38,9 @@ class Clock:
         heapq.heappush(self._timers, (timer.when, next(self._order), timer))
         self.set += 1
         return timer
+
+    def call_exception_handler(self, context):
+        self.complaints.append(context)
 
     @property
     def armed(self):
@@ -91,6 +95,23 @@ def test_an_item_is_checked_when_it_is_due(clock, deadlines):
     clock.run_until(1005.1)
     assert [(1005.0, 0.0)] == item.checks
     assert NEVER == item.due
+
+
+def test_one_that_cannot_be_seen_to_keeps_nobody_from_theirs(clock, deadlines):
+    """It is told to the loop, and not looked at again."""
+
+    class Broken(Item):
+        def check(self, now, late):
+            raise ValueError("broken")
+
+    others = [Item(1005.0, 1006.0), Item(1005.0, 1006.0)]
+    for item in (others[0], broken := Broken(1005.0), others[1]):
+        deadlines.watch(item)
+
+    clock.run_until(1007.0)
+    assert [[1005.0, 1006.0]] * 2 == [[now for now, _ in item.checks] for item in others]
+    assert NEVER == broken.due
+    assert ["broken"] == [str(context["exception"]) for context in clock.complaints]
 
 
 def test_one_timer_stands_at_the_earliest(clock, deadlines):

@@ -26,8 +26,9 @@ class Encoded(NamedTuple):
 
 
 def replayable(body: Body) -> bool:
-    """Whether a body can be sent a second time: after a redirect, or in a retry."""
-    return isinstance(body, (bytes, tuple))
+    """Whether a body can be sent after all that has become of it so far: always, if it is in
+    memory; else as long as nothing has been read of it."""
+    return isinstance(body, (bytes, tuple)) or getattr(body, "spent", None) is False
 
 
 def sent_once(body: Body) -> Body:

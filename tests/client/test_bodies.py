@@ -8,6 +8,8 @@ import io
 import itertools
 import json
 import os
+import socket
+import threading
 import tracemalloc
 import zlib
 from collections import deque
@@ -16,6 +18,7 @@ from time import monotonic
 import pytest
 from servers.received import parse, received
 from servers.scripted import reply, scripted, serving
+from storms.storm import elsewhere
 
 import fastreq
 from fastreq import Client, LocalProtocolError, StreamConsumed, Timeout
@@ -595,6 +598,273 @@ async def test_a_generator_that_is_not_needed_any_more_is_closed():
         assert 413 == (await client.post(server.url("/"), content=holding())).status
         await asyncio.sleep(0.01)
         assert [True] == closed
+
+
+# ---- while a body is sent
+
+
+class Source:
+    """A body that gives a piece, and then waits for ever."""
+
+    def __init__(self):
+        self.is_closed = False
+        self.waits = asyncio.Event()
+
+    async def pieces(self):
+        try:
+            yield b"one"
+            self.waits.set()
+            await asyncio.Event().wait()
+        finally:
+            self.is_closed = True
+
+
+@pytest.mark.parametrize("end", ["answer", "reset", "close", "total", "aclose"])
+async def test_a_source_that_waits_keeps_nothing_from_happening(wire, end):
+    """An answer, the loss of the connection, a deadline and the client's end end the upload."""
+    source = Source()
+
+    async def handler(conn):
+        await conn.read_head()
+        await source.waits.wait()
+        if end == "answer":
+            await conn.send(reply(b"no", status="413 Content Too Large"))
+        if end == "reset":
+            await conn.reset()
+        if end != "close":
+            await conn.wait_closed()
+
+    timeout = Timeout(total=0.3 if end == "total" else None)
+    async with scripted(handler, tls=wire.tls) as server, wire.client(timeout=timeout) as client:
+        asked = asyncio.ensure_future(client.post(server.url("/"), content=source.pieces()))
+        await source.waits.wait()
+        if end == "aclose":
+            await client.aclose()
+        if end == "answer":
+            assert (413, b"no") == ((await asked).status, (await asked).body)
+        else:
+            errors = {
+                "reset": (fastreq.WriteError, fastreq.ReadError),
+                "close": fastreq.TransportError,
+                "total": fastreq.TotalTimeout,
+                "aclose": fastreq.ClientClosed,
+            }
+            with pytest.raises(errors[end]):
+                await asked
+        assert source.is_closed
+        assert 0 == client.stats().total.open
+
+
+async def test_cancelling_an_upload_whose_source_waits():
+    source = Source()
+
+    async def handler(conn):
+        await conn.wait_closed()
+
+    async with scripted(handler) as server, Client() as client:
+        asked = asyncio.ensure_future(client.post(server.url("/"), content=source.pieces()))
+        await source.waits.wait()
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        assert source.is_closed
+        assert 0 == client.stats().total.open
+
+
+async def test_a_body_is_not_read_on_for_a_connection_that_is_gone(wire, caplog):
+    """Nor is anything logged for each piece that a transport does not take; the loop goes on."""
+    pulled = []
+
+    async def handler(conn):
+        await conn.read_head()
+        await conn.reset()
+
+    with elsewhere(handler, wire.tls) as server:
+        async with wire.client() as client:
+            with pytest.raises(fastreq.TransportError) as caught:
+                await client.post(server.url("/"), content=endless(pulled))
+
+    assert "write" == caught.value.phase
+    assert isinstance(caught.value, fastreq.WriteError)
+    assert len(pulled) < 1000
+    assert [] == [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def test_small_pieces_leave_others_their_turn(wire):
+    """Whatever a server takes, and however soon: `total` goes off."""
+
+    async def handler(conn):
+        while await conn.reader.read(2**20):
+            pass
+
+    with elsewhere(handler, wire.tls) as server:
+        async with wire.client(timeout=Timeout(total=0.3)) as client:
+            with pytest.raises(fastreq.TotalTimeout):
+                await client.post(server.url("/"), content=itertools.repeat(b"x" * 1000))
+
+
+@pytest.mark.parametrize("expects", [False, True])
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_refusal_that_stalls_is_a_read_timeout(expects, streams):
+    """We have stopped sending, and are owed the rest of an answer."""
+
+    async def handler(conn):
+        await conn.read_head()
+        await conn.send(b"HTTP/1.1 413 No\r\nContent-Length: 100\r\n\r\nhalf")
+        await conn.wait_closed()
+
+    timeout = Timeout(read=0.2, write=None, total=None)
+    headers = EXPECT if expects else {}
+    async with scripted(handler) as server, Client(timeout=timeout) as client:
+        request = client.build_request(
+            "POST", server.url("/"), content=bytes(10**7), headers=headers
+        )
+        with pytest.raises(fastreq.ReadTimeout, match="while reading the response body"):
+            await (await client.send(request, stream=streams)).aread()
+
+
+@pytest.mark.parametrize("status", ["417 Expectation Failed", "307 Temporary Redirect"])
+async def test_what_was_not_sent_is_still_there(status, tmp_path):
+    """After a refused expectation the file stands where it stood, and goes along to where the
+    server sends us."""
+    path = tmp_path / "file"
+    path.write_bytes(NOISE)
+
+    async def handler(conn):
+        head = await conn.read_head()
+        if head.startswith(b"PUT /there "):
+            await conn.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            conn.server.requests.append(head + await conn.read_body(head))
+            await conn.send(reply(b"all"))
+        else:
+            location = f"Location: {server.url('/there')}"
+            await conn.send(reply(b"", location, status=status))
+        await conn.wait_closed()
+
+    async with scripted(handler) as server, Client() as client:
+        with path.open("rb") as file:
+            response = await client.put(server.url("/here"), content=file, headers=EXPECT)
+            if response.status == 417:
+                assert 0 == file.tell()
+                response = await client.put(server.url("/there"), content=file, headers=EXPECT)
+
+        assert b"all" == response.body
+        assert NOISE == received(server).body
+
+
+async def test_60_an_answer_that_is_whole_does_not_end_the_upload_either(wire):
+    """RFC 9110, section 7.5: nobody has told us to stop. The connection may be used again."""
+    answered = asyncio.Event()
+
+    async def handler(conn):
+        while True:
+            head = await conn.read_head()
+            await conn.send(reply(b"yes"))
+            answered.set()
+            conn.server.requests.append(head + await conn.read_body(head))
+
+    async def body():
+        yield b"first"
+        await answered.wait()
+        for _ in range(100):
+            yield bytes(10_000)
+
+    async with scripted(handler, tls=wire.tls) as server, wire.client() as client:
+        for content in (body(), b"more"):
+            assert b"yes" == (await client.put(server.url("/"), content=content)).body
+        while len(server.requests) < 2:
+            await asyncio.sleep(0)
+        assert [1_000_005, 4] == [len(parse(request).body) for request in server.requests]
+        assert 1 == server.connections
+
+
+async def test_an_upload_that_stalls_is_no_success_whatever_was_answered():
+    """The answer was whole; what it was for is not."""
+
+    async def handler(conn):
+        await conn.read_head()
+        await conn.send(reply(b"yes"))
+        await conn.wait_closed()
+
+    async with scripted(handler) as server, Client(timeout=Timeout(total=0.3)) as client:
+        with pytest.raises(fastreq.TotalTimeout):
+            await client.put(server.url("/"), content=Source().pieces())
+
+
+async def test_a_server_may_answer_a_stream_while_it_reads(wire):
+    """The answer is read while the rest of the request is sent: else both would wait for ever."""
+    size = 20 * MIB
+
+    async def handler(conn):
+        await conn.read_head()
+        await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        left = size
+        while left:
+            piece = await conn.reader.read(2**16)
+            left -= len(piece)
+            await conn.send(piece)
+        await conn.wait_closed()
+
+    content = NOISE * (size // MIB)
+    async with scripted(handler, tls=wire.tls) as server, wire.client() as client:
+        async with client.stream("PUT", server.url("/"), content=content) as response:
+            assert content == b"".join([piece async for piece in response.iter_bytes()])
+        assert 1 == client.stats().total.idle
+
+
+async def test_a_source_that_fails_while_its_answer_is_read():
+    """Whoever reads is told, as whoever waits for an answer is."""
+    answered = asyncio.Event()
+
+    async def handler(conn):
+        await conn.read_head()
+        await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+        await conn.wait_closed()
+
+    async def body():
+        yield b"first"
+        await answered.wait()
+        raise ValueError("no more")
+
+    async with scripted(handler) as server, Client() as client:
+        async with client.stream("PUT", server.url("/"), content=body()) as response:
+            assert b"abc" == await anext(response.iter_bytes())
+            answered.set()
+            with pytest.raises(ValueError, match="no more"):
+                await anext(response.iter_bytes())
+        assert 0 == client.stats().total.open
+
+
+def test_40_an_answer_is_not_lost_by_what_is_written_after_it(loop_factory):
+    """The server has answered, and gone: to write on would be a reset, and the answer lost."""
+    gone = threading.Event()
+
+    def refuse(listening):
+        sock, _ = listening.accept()
+        with sock:
+            head = b""
+            while b"first\r\n" not in head:
+                head += sock.recv(2**16)
+            sock.sendall(reply(b"enough", status="413 Content Too Large"))
+        gone.set()
+
+    async def body():
+        yield b"first"
+        gone.wait(10)  # with the loop standing still
+        yield b"second"
+        yield bytes(10**6)
+
+    async def main(port):
+        async with Client() as client:
+            return await client.post(f"http://127.0.0.1:{port}/", content=body())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=refuse, args=(listening,))
+        thread.start()
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            response = runner.run(main(listening.getsockname()[1]))
+        thread.join()
+    assert (413, b"enough") == (response.status, response.body)
 
 
 # ---- compress=

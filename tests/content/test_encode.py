@@ -104,7 +104,7 @@ def test_a_file_is_read_as_it_is_sent():
         (True, b"a"),
         (True, "a"),
         (True, [b"a"]),
-        (False, io.BytesIO(b"a")),
+        (True, io.BytesIO(b"a")),  # until it has been read
         (False, (piece for piece in [b"a"])),
         (False, stream()),
     ],

@@ -212,6 +212,94 @@ for name, edge in {EDGES!r}.items():
     assert "" == done.stderr
 
 
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_loop_that_is_closed_by_hand(loop):
+    """C21: what was under way on it is forgotten without a word of ours, and a stream says why it
+    does not go on."""
+    code = """
+unraisable = []
+sys.unraisablehook = lambda about: unraisable.append(about.exc_value)
+
+async def endless(conn):
+    head = await conn.read_request()
+    if b"/stream" in head:
+        await conn.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 100\\r\\n\\r\\nabc")
+    await conn.wait_closed()
+
+async def begin(client, url):
+    response = await client.send(client.build_request("GET", url + "stream"), stream=True)
+    task = asyncio.ensure_future(client.get(url))
+    while there.connections < 2:
+        await asyncio.sleep(0)
+    return response, task
+
+async def go_on(response):
+    try:
+        async for piece in response.iter_bytes():
+            print(piece)
+    except fastreq.ClientClosed as exc:
+        print(exc)
+
+loop = make_loop()
+server = scripted(endless)
+there = loop.run_until_complete(server.__aenter__())
+client = Client()
+response, task = loop.run_until_complete(begin(client, there.url()))
+loop.close()
+with asyncio.Runner(loop_factory=make_loop) as runner:
+    runner.run(go_on(response))
+del response, task, client
+gc.collect()
+print([exc for exc in unraisable if isinstance(exc, RuntimeError)])
+"""
+    lines = said(child(with_loop(loop, code)))
+    why = "this response belongs to another event loop, which has to read it"
+    assert ["b'abc'", why, "[]"] == lines
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_fork_in_the_midst_of_a_loop(loop):
+    """C21: what the child does with the client goes on without the parent's connections, and the
+    parent goes on with them."""
+    code = """
+import threading
+ready, done = threading.Event(), threading.Event()
+urls = []
+
+async def serve():
+    async with serving(reply(b"hello")) as server:
+        urls.append(server.url())
+        ready.set()
+        await asyncio.to_thread(done.wait)
+        print(server.connections)
+
+thread = threading.Thread(target=lambda: asyncio.run(serve()))
+thread.start()
+ready.wait()
+loop = make_loop()
+client = Client()
+print(loop.run_until_complete(client.get(urls[0])).body)
+sys.stdout.flush()
+pid = os.fork()
+if pid == 0:
+    with asyncio.Runner() as runner:
+        print(runner.run(client.get(urls[0])).body)
+    sys.stdout.flush()
+    os._exit(0)
+print(os.waitpid(pid, 0)[1])
+print(loop.run_until_complete(client.get(urls[0])).body)
+loop.run_until_complete(client.aclose())
+loop.run_until_complete(loop.shutdown_asyncgens())
+loop.close()
+done.set()
+thread.join()
+"""
+    hello = "b'hello'"
+    done = child(with_loop(loop, code), "-W", "ignore::DeprecationWarning")
+    assert [hello, hello, "0", hello, "2"] == said(done)
+    assert "" == done.stderr
+
+
 def test_a_fork():
     """C21: a child has a loop and a client of its own, and the parent's goes on."""
     code = """
