@@ -826,6 +826,16 @@ async def test_a_small_body_that_was_not_taken():
         assert ["done"] == line.owner.events
 
 
+async def test_what_is_called_is_called_in_a_turn_of_its_own():
+    """It may be the garbage collector who asks, in the midst of what moves connections about."""
+    called = []
+    async with connected() as line:
+        line.protocol.call(lambda: called.append(1))
+        assert [] == called
+        await until(lambda: called)
+        assert [1] == called
+
+
 # ---- time
 
 
@@ -872,6 +882,19 @@ def clock(monkeypatch):
     clock = [T]
     monkeypatch.setattr(protocol, "monotonic", lambda: clock[0])
     return clock
+
+
+async def test_a_peer_that_takes_nothing_is_late_when_write_says_so(clock):
+    """And no later: what is in our buffers when we begin to wait is no progress."""
+    async with connected() as line:
+        line.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        carrying = await line.begin(exchange(write=10.0), *put(bytes(32 * PIECE)))
+        await until(lambda: line.protocol.write_paused)
+        for look in range(1, LOOKS):
+            assert T + 10 >= line.protocol.check(T + look * 10 / LOOKS, 0.0)
+        assert NEVER == line.protocol.check(T + 10, 0.0)
+        with pytest.raises(WriteTimeout, match=r"no byte taken for 10\.0 s"):
+            await carrying
 
 
 @pytest.mark.parametrize("size", [100, 3 * DIRECT])

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import socket
+import threading
 from asyncio import Runner
 
 import pytest
 from fakes import turns
 from servers.scripted import Connection, parse_fields, reply, scripted, serving
+from storms.storm import elsewhere
 
 import fastreq
 from fastreq import Client, ClientClosed, Limits, Timeout
@@ -462,3 +464,47 @@ async def test_verify_off_for_one_is_not_off_for_another(certs):
         with pytest.raises(fastreq.TLSError, match="self-signed"):
             await careful.get(server.url(host="localhost"))
         assert b"hello" == (await trusting.get(server.url(host="localhost"))).body
+
+
+def test_far_more_over_tls_than_was_asked_for(loop_factory, certs):
+    """A response that ends in the midst of what one read has brought: asyncio's TLS gives the rest
+    to whoever closes it, in the middle of closing. Nobody is left waiting, and no slot is lost."""
+    sent = threading.Event()
+
+    async def handler(conn):
+        await conn.read_request()
+        await conn.send(reply(bytes(20_000_000)))  # so that the kernel has large buffers for it
+        await conn.read_request()
+        await conn.send(reply(b"hello") + bytes(400_000))
+        sent.set()
+        await conn.wait_closed()
+
+    async def main(url):
+        complaints = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+        limits = Limits(max_per_host=1)
+        async with Client(verify=certs.ca_file, limits=limits, timeout=Timeout(read=5)) as client:
+            await client.get(url)
+            asked = asyncio.ensure_future(client.get(url))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            sent.wait(10)  # with the loop standing still, so that all of it is there at once
+            assert b"hello" == (await asked).body
+            assert 0 == client.stats().total.open
+        assert [] == complaints
+
+    with elsewhere(handler, certs.good) as server:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main(server.url()))
+
+
+async def test_what_was_counted_is_not_forgotten_with_a_host():
+    """By `total`; a host that comes back goes on from where it was."""
+    closing = reply(b"hello", "Connection: close")
+    async with serving(closing) as server, serving(reply()) as other, Client() as client:
+        for _ in range(3):
+            await client.get(server.url())
+        await client.get(other.url())
+        await client.get(other.url())
+        assert [other.url("")] == list(client.stats())
+        assert (4, 1) == (client.stats().total.opened, client.stats().total.reused)

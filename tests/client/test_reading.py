@@ -6,6 +6,7 @@ import encodings.aliases
 import gzip
 import json
 import pickle
+import time
 import zlib
 
 import pytest
@@ -20,6 +21,7 @@ from fastreq import (
     Response,
     StreamClient,
     StreamConsumed,
+    TotalTimeout,
 )
 from fastreq.protocol import HTTPProtocol
 
@@ -318,6 +320,64 @@ async def test_a_size_of_pieces_that_cannot_be(size):
         with pytest.raises(ValueError, match="chunk_size="):
             await anext(response.iter_bytes(size))
         assert NOISE == await response.aread()
+
+
+@pytest.mark.parametrize("coding", ["gzip", ""])
+async def test_a_stream_lets_others_have_their_turn(coding, monkeypatch):
+    """Where all of it is there, and its reader waits for nothing."""
+    for module in "exchange", "protocol":
+        monkeypatch.setattr(f"fastreq.{module}.BREATH_SECONDS", 0.0)
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    body = bytes(10_000_000)
+    message = reply(gzip.compress(body) if coding else body, f"Content-Encoding: {coding}")
+    async with serving(message) as server, Client() as client:
+        task = asyncio.ensure_future(others())
+        async with client.stream("GET", server.url("/")) as response:
+            await anext(response.iter_bytes())
+            pieces, before = 0, turns
+            async for _ in response.iter_bytes():
+                pieces += 1
+            assert turns - before >= pieces > 5
+        task.cancel()
+
+
+async def test_total_counts_while_a_stream_is_decoded():
+    """When the last byte has come there is no connection any more that could be late."""
+    message = reply(gzip.compress(bytes(10_000_000)), "Content-Encoding: gzip")
+    async with serving(message) as server, Client(timeout=0.2) as client:
+        with pytest.raises(TotalTimeout, match="while decoding the response body"):
+            async with client.stream("GET", server.url("/")) as response:
+                async for _ in response.iter_bytes():
+                    time.sleep(0.01)
+
+
+async def test_cancelling_while_others_have_their_turn_loses_nothing(monkeypatch):
+    for module in "exchange", "protocol":
+        monkeypatch.setattr(f"fastreq.{module}.BREATH_SECONDS", 0.0)
+    body = bytes(range(256)) * 4000
+    async with serving(reply(gzip.compress(body), "Content-Encoding: gzip")) as server:
+        async with Client() as client, client.stream("GET", server.url("/")) as response:
+            pieces, got, cancelled = response.pieces(), [], 0
+            while True:
+                task = asyncio.ensure_future(anext(pieces))
+                if len(got) % 2:
+                    await asyncio.sleep(0)
+                    cancelled += task.cancel()
+                try:
+                    got.append(await task)
+                except asyncio.CancelledError:
+                    got.append(b"")
+                except StopAsyncIteration:
+                    break
+            assert cancelled
+            assert body == b"".join(got)
 
 
 async def test_an_empty_body_as_it_was_sent():
