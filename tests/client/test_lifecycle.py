@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from asyncio import Runner
 
 import pytest
 from fakes import turns
 from servers.scripted import Connection, parse_fields, reply, scripted, serving
-from storms.storm import elsewhere
 
 import fastreq
 from fastreq import Client, ClientClosed, Limits, Timeout
@@ -466,18 +466,53 @@ async def test_verify_off_for_one_is_not_off_for_another(certs):
         assert b"hello" == (await trusting.get(server.url(host="localhost"))).body
 
 
+class Records:
+    """The server's side of TLS, record by record, on a socket that blocks."""
+
+    def __init__(self, sock, context):
+        self._sock = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=True)
+        self._until_done(self._tls.do_handshake)
+        sock.sendall(self._out.read())
+
+    def read_head(self):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self._until_done(lambda: self._tls.read(2**16))
+
+    def records(self, data, size=10_000):
+        for start in range(0, len(data), size):
+            self._tls.write(data[start : start + size])
+        return self._out.read()
+
+    def _until_done(self, step):
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                self._sock.sendall(self._out.read())
+                self._in.write(self._sock.recv(2**16))
+
+
 def test_far_more_over_tls_than_was_asked_for(loop_factory, certs):
     """A response that ends in the midst of what one read has brought: asyncio's TLS gives the rest
     to whoever closes it, in the middle of closing. Nobody is left waiting, and no slot is lost."""
-    sent = threading.Event()
+    half_a_record, all_of_it = threading.Event(), threading.Event()
 
-    async def handler(conn):
-        await conn.read_request()
-        await conn.send(reply(bytes(20_000_000)))  # so that the kernel has large buffers for it
-        await conn.read_request()
-        await conn.send(reply(b"hello") + bytes(400_000))
-        sent.set()
-        await conn.wait_closed()
+    def serve(listening):
+        sock, _ = listening.accept()
+        with sock:
+            line = Records(sock, certs.good)
+            line.read_head()  # what follows makes the kernel's buffers large
+            sock.sendall(line.records(reply(bytes(20_000_000))))
+            line.read_head()
+            wire = line.records(reply(b"hello") + bytes(400_000))
+            sock.sendall(wire[:9000])
+            half_a_record.wait(10)
+            sock.sendall(wire[9000:])
+            all_of_it.set()
+            sock.recv(1)
 
     async def main(url):
         complaints = []
@@ -486,16 +521,19 @@ def test_far_more_over_tls_than_was_asked_for(loop_factory, certs):
         async with Client(verify=certs.ca_file, limits=limits, timeout=Timeout(read=5)) as client:
             await client.get(url)
             asked = asyncio.ensure_future(client.get(url))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            sent.wait(10)  # with the loop standing still, so that all of it is there at once
+            await asyncio.sleep(0.1)  # until the half is read
+            half_a_record.set()
+            all_of_it.wait(10)  # with the loop standing still, so that all of it is one read
             assert b"hello" == (await asked).body
             assert 0 == client.stats().total.open
         assert [] == complaints
 
-    with elsewhere(handler, certs.good) as server:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(main(server.url()))
+            runner.run(main(f"https://127.0.0.1:{listening.getsockname()[1]}/"))
+        thread.join()
 
 
 async def test_what_was_counted_is_not_forgotten_with_a_host():
