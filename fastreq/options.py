@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 
 class Unset:
@@ -79,6 +80,12 @@ def check_count(
         return value
     none = ", or None for no limit" if optional else ""
     raise ValueError(f"{name}={value!r}: expected a whole number from {least}{none}")
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether what it gives would have to be awaited: a coroutine function, or an object with one
+    as its `__call__`."""
+    return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
 
 
 class _Default(float):

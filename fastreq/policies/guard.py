@@ -7,9 +7,12 @@ DNS and on every hop, so a name that changes its answer in between gains nothing
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
-from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal, TypeAlias
+
+from fastreq.options import is_async
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -65,6 +68,8 @@ _SPECIAL_IPV6: Final = [(ipaddress.IPv6Network(block), name) for block, name in 
 # All that is handed out so far; what is handed out next is refused until it is added here.
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.1
+
 
 def is_public(address: Address) -> bool:
     """Whether anybody on the internet would reach the same machine at this address."""
@@ -94,28 +99,60 @@ def guard(
 ) -> Callable[[str], bool] | None:
     """Make what judges the text of an address, out of `Client(allow=...)`; None lets all through.
 
-    What is no IP address, such as the path of a Unix socket, is refused by each guard.
+    What is no IP address, such as the path of a Unix socket, is refused by each guard. A function
+    is asked about the machine that is dialled, in whatever clothes its address comes: see
+    `meanings()`. It has to say True, and only that lets an address through.
 
     Raises:
-        TypeError: `allow` is none of the three.
+        TypeError: `allow` is none of the three, or a function that has to be awaited.
     """
     if allow is None:
         return None
     if isinstance(allow, str) and allow == "public":
-        judge: Callable[[Address], bool] = is_public
-    elif callable(allow):
-        judge = allow
-    else:
+        return lambda text: (address := read_address(text)) is not None and is_public(address)
+    if not callable(allow):
         raise TypeError(
             f"allow={allow!r}: expected 'public', None, or a function of an ipaddress.IPv4Address "
             "or IPv6Address"
         )
+    if is_async(allow):
+        raise TypeError(
+            f"allow={allow!r} is async; expected a plain function, as it is not awaited"
+        )
+    judge = allow
 
     def allowed(text: str) -> bool:
         address = read_address(text)
-        return address is not None and bool(judge(address))
+        return address is not None and all(_verdict(judge, each) for each in meanings(address))
 
     return allowed
+
+
+def meanings(address: Address) -> Iterator[Address]:
+    """What has to be let through, so that an address may be dialled.
+
+    An IPv4-mapped address is the IPv4 address inside it. A zone is left out where it changes
+    nothing. What a NAT64 gateway translates is both itself and the IPv4 address inside.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        yield address
+    elif (mapped := address.ipv4_mapped) is not None:
+        yield mapped
+    else:
+        plain = ipaddress.IPv6Address(int(address))
+        yield address if address.is_link_local or address.is_multicast else plain
+        if plain in _NAT64:
+            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def _verdict(judge: Callable[[Address], Any], address: Address) -> bool:
+    """What a function says of an address; what is no yes or no must not pass for a yes."""
+    said = judge(address)
+    if not said or said is True:
+        return bool(said)
+    if inspect.iscoroutine(said):
+        said.close()  # or it would complain that nobody awaited it
+    raise TypeError(f"allow={judge!r} said {said!r} of {address}; expected True or False")
 
 
 def read_address(text: str) -> Address | None:

@@ -116,6 +116,39 @@ async def test_a_function_judges_addresses():
     assert [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("192.0.2.1")] == asked
 
 
+async def test_a_function_is_not_fooled_by_ipv6(dns):
+    """An IPv4 address inside an IPv6 one is judged as what is dialled."""
+    place = Somewhere()
+    block = ipaddress.ip_network("127.0.0.0/8")
+    dns["site.test"] = "::ffff:127.0.0.1"
+    async with scripted(place.handle) as server:
+        async with Client(allow=lambda address: address not in block) as client:
+            for host in ("[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "site.test"):
+                with pytest.raises(BlockedAddress):
+                    await client.get(server.url("/", host=host))
+        async with Client(allow=lambda address: address in block) as client:
+            response = await client.get(server.url("/", host="[::ffff:127.0.0.1]"))
+
+        assert b"reached" == response.body
+        assert ["127.0.0.1"] == place.reached_by
+
+
+async def test_a_function_that_would_have_to_be_awaited_lets_nothing_through():
+    """It is refused when the client is made; and where only its answer tells, then."""
+
+    async def allow(address):
+        return False
+
+    with pytest.raises(TypeError, match="is not awaited"):
+        Client(allow=allow)
+    async with serving(reply()) as server, Client(allow=lambda address: allow(address)) as client:
+        with pytest.raises(TypeError, match="expected True or False"):
+            await client.get(server.url("/"))
+
+        assert 0 == server.connections
+        assert 0 == client.stats().total.leased
+
+
 async def test_of_several_addresses_only_those_that_may_be_are_dialled(dns):
     """The others are left out of the race, and need not answer."""
     place = Somewhere()

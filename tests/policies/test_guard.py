@@ -1,5 +1,6 @@
 """The guard: the IANA registries, and every way to write an inner address as an outer one."""
 
+import functools
 import ipaddress
 
 import pytest
@@ -197,8 +198,68 @@ def test_a_function_decides():
 
 
 def test_what_a_function_gives_is_a_yes_or_no():
-    assert guard(lambda address: "yes")("8.8.8.8") is True
-    assert guard(lambda address: None)("8.8.8.8") is False
+    """Nothing passes for a yes but True."""
+    assert guard(lambda address: True)("8.8.8.8") is True
+    for no in (False, None, 0, "", []):
+        assert guard(lambda address, no=no: no)("8.8.8.8") is False
+    for neither in ("no", 1, object(), [False]):
+        with pytest.raises(TypeError, match="expected True or False"):
+            guard(lambda address, neither=neither: neither)("8.8.8.8")
+
+
+class Judge:
+    """One that has to be awaited, and is no function."""
+
+    async def __call__(self, address):
+        return False
+
+
+async def refuse(address):
+    return False
+
+
+@pytest.mark.parametrize("allow", [refuse, Judge(), Judge().__call__, functools.partial(refuse)])
+def test_a_function_that_has_to_be_awaited_is_refused(allow):
+    """A coroutine is true, whatever would come of it."""
+    with pytest.raises(TypeError, match="expected a plain function, as it is not awaited"):
+        guard(allow)
+
+
+def test_what_would_have_to_be_awaited_lets_nothing_through():
+    """Where no one can see before that it would."""
+    with pytest.raises(TypeError, match="coroutine object refuse"):
+        guard(lambda address: refuse(address))("8.8.8.8")
+
+
+MEANINGS = [
+    ("127.0.0.1", ["127.0.0.1"]),
+    ("::ffff:127.0.0.1", ["127.0.0.1"]),
+    ("::ffff:7f00:1%lo", ["127.0.0.1"]),
+    ("::1", ["::1"]),
+    ("::1%lo", ["::1"]),
+    ("2606:4700::1%eth0", ["2606:4700::1"]),
+    ("fe80::1%eth0", ["fe80::1%eth0"]),
+    ("ff02::1%eth0", ["ff02::1%eth0"]),
+    ("64:ff9b::7f00:1", ["64:ff9b::7f00:1", "127.0.0.1"]),
+    ("64:ff9b::7f00:1%lo", ["64:ff9b::7f00:1", "127.0.0.1"]),
+]
+
+
+@pytest.mark.parametrize(("text", "asked"), MEANINGS)
+def test_a_function_is_asked_about_the_machine_that_is_dialled(text, asked):
+    """In whatever clothes its address comes."""
+    seen = []
+    assert guard(lambda address: seen.append(address) or True)(text)
+    assert [ipaddress.ip_address(each) for each in asked] == seen
+
+
+@pytest.mark.parametrize(
+    "text", ["10.1.2.3", "::ffff:10.1.2.3", "::ffff:10.1.2.3%lo", "64:ff9b::10.1.2.3"]
+)
+def test_a_list_of_what_must_not_be_holds(text):
+    """Though no IPv6 address is in a block of IPv4 ones."""
+    block = ipaddress.ip_network("10.0.0.0/8")
+    assert not guard(lambda address: address not in block)(text)
 
 
 def test_no_guard():
