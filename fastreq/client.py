@@ -124,6 +124,7 @@ class Client:
     ) -> None:
         for name in unknown:
             raise unknown_keyword("Client()", name, Client.__init__.__annotations__)
+        _check_parts(hooks, transport)
         usual = {"Accept": "*/*", "Accept-Encoding": accept_encoding(), "User-Agent": "fastreq/0.1"}
         self._builder = Builder(
             base_url,
@@ -504,3 +505,15 @@ class Client:
                 stacklevel=2,
             )
             engine.loop.call_soon_threadsafe(engine.drop)
+
+
+def _check_parts(hooks: object, transport: object) -> None:
+    """Refuse what could not play its part, before there is a request to fail."""
+    if hooks is not None and not isinstance(hooks, Hooks):
+        raise TypeError(f"hooks={hooks!r}: expected fastreq.Hooks(...)")
+    for name in ("send", "aclose"):
+        if transport is not None and not callable(getattr(transport, name, None)):
+            raise TypeError(
+                f"transport={transport!r} has no method {name}(); it takes `async def "
+                "send(request)` and `async def aclose()`, as fastreq.testing.MockTransport has them"
+            )

@@ -13,11 +13,12 @@ be quick. What one raises reaches the caller of the request, as an error of the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from fastreq.errors import FastreqError
 from fastreq.messages import Request, Response
+from fastreq.options import is_async
 
 
 class RequestSent(NamedTuple):
@@ -98,7 +99,11 @@ class RedirectFollowed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Functions that are called with one event each."""
+    """Functions that are called with one event each.
+
+    Raises:
+        TypeError: one is no function, or one that would have to be awaited.
+    """
 
     request_sent: Callable[[RequestSent], None] | None = None
     response_head: Callable[[ResponseHeadReceived], None] | None = None
@@ -109,3 +114,16 @@ class Hooks:
     connection_closed: Callable[[ConnectionClosed], None] | None = None
     retry: Callable[[RetryScheduled], None] | None = None
     redirect: Callable[[RedirectFollowed], None] | None = None
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            hook = getattr(self, name)
+            if hook is None:
+                continue
+            if not callable(hook):
+                raise TypeError(f"Hooks({name}={hook!r}): expected a function of one event")
+            if is_async(hook):
+                raise TypeError(
+                    f"Hooks({name}={hook!r}): hooks are plain functions; this one is async, and "
+                    "nobody would await it"
+                )

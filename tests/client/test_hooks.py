@@ -345,6 +345,29 @@ def test_hooks_are_given_by_name():
         Hooks(request=lambda event: None)
 
 
+async def awaited(event):
+    pytest.fail("nobody awaits it")
+
+
+class Awaited:
+    async def __call__(self, event):
+        pytest.fail("nobody awaits it")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("hook", [awaited, Awaited(), 5, "print"])
+def test_hooks_are_plain_functions(name, hook):
+    """One that is async would never run, and nobody would notice."""
+    with pytest.raises(TypeError, match=rf"Hooks\({name}=.*(async|a function of one event)"):
+        Hooks(**{name: hook})
+
+
+@pytest.mark.parametrize("hooks", [print, {"request_sent": print}, [print], 5])
+def test_a_client_takes_hooks_as_hooks(hooks):
+    with pytest.raises(TypeError, match=r"expected fastreq\.Hooks"):
+        Client(hooks=hooks)
+
+
 # ---- a hook that raises
 
 

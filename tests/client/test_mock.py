@@ -112,6 +112,17 @@ async def test_any_object_with_send_and_aclose():
     assert transport.closed
 
 
+class OnlySends:
+    async def send(self, request):
+        pytest.fail("it is no transport")
+
+
+@pytest.mark.parametrize("transport", [5, object(), ok, OnlySends()])
+def test_what_is_no_transport_is_refused_at_once(transport):
+    with pytest.raises(TypeError, match=r"has no method (send|aclose)\(\).*MockTransport"):
+        Client(transport=transport)
+
+
 async def test_a_closed_client_sends_nothing():
     transport = MockTransport(ok)
     client = Client(transport=transport)
