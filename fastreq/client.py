@@ -43,6 +43,8 @@ from fastreq.url import URL
 
 DEFAULT_TIMEOUT: Final = Timeout()
 DEFAULT_LIMITS: Final = Limits()
+EVENTS_TIMEOUT: Final = Timeout(read=300)
+"""A stream of events may be quiet; when it is so for minutes, its connection may be gone."""
 
 
 class Upgraded(NamedTuple):
@@ -328,9 +330,13 @@ class Client:
         """The server-sent events of a URL, for as long as one iterates: a stream that ends or
         breaks is opened again with `Last-Event-ID`. Options as of `request()`.
 
+        A stream may be silent for five minutes, unless a timeout was given, here or to the client.
+
         Raises:
             HTTPStatusError, RemoteProtocolError: what came is no stream of events.
         """
+        if self._builder.defaults.timeout is DEFAULT_TIMEOUT:
+            options = {"timeout": EVENTS_TIMEOUT, **options}
         return follow_events(
             lambda: self.build_request(method, url, **options),
             lambda request: self.send(request, stream=True),

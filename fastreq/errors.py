@@ -178,7 +178,9 @@ class TooManyRedirects(FastreqError):
 
 
 class DecodingError(FastreqError):
-    """The body is not what its Content-Encoding (or charset) says."""
+    """The body is not what its Content-Encoding (or charset) says; `is_cut`: it ends too soon."""
+
+    is_cut = False
 
 
 class BodyTooLarge(FastreqError):

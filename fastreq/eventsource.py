@@ -5,14 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
 
 from fastreq.content.events import EventParser, ServerSentEvent
-from fastreq.errors import IncompleteBody, NetworkError, RemoteProtocolError, TimeoutException
+from fastreq.errors import (
+    DecodingError,
+    FastreqError,
+    IncompleteBody,
+    LocalProtocolError,
+    NetworkError,
+    ProxyError,
+    RemoteProtocolError,
+    TimeoutException,
+)
 from fastreq.messages import Request, Response
-from fastreq.policies.retries import is_lasting
+from fastreq.policies.retries import Retry, is_lasting, is_passing
 
 DEFAULT_RETRY = 3.0  # seconds before a reconnection, where the server does not say
-MAX_RETRY = 60.0
+MAX_RETRY = 3600.0  # ... whatever it says
+MAX_BACKOFF = 60.0  # ... after failures, unless the server asks for more
+
+LEAST = 0.1
+"""Seconds before a reconnection after a failure, or after a stream without an event."""
 
 
 async def follow_events(
@@ -21,39 +36,67 @@ async def follow_events(
     """The events of what `build` requests and `send` opens (WHATWG HTML, section 9.2.3).
 
     A connection that ends or breaks is opened again after the time that the server asked for
-    (twice as long after each further failure, with jitter), with the id of the last event. A 204
-    ends it, and any other answer than a stream of events is an error.
+    (twice as long after each failure in a row, with jitter), with the id of the last event. An
+    event ends such a row, and so does a stream that lasted for that time. A 204 ends the events,
+    and any other answer than a stream of them is an error.
     """
     parser, failures, pause = EventParser(), 0, DEFAULT_RETRY
     while True:
-        request = build()
-        if request.headers.get("Accept", "*/*") == "*/*":  # what the client says of every request
-            request.headers["Accept"] = "text/event-stream"
-        request.headers["Cache-Control"] = "no-store"
-        if parser.last_event_id:
-            # In UTF-8, as the specification has it, whatever the characters are.
-            utf8 = parser.last_event_id.encode().decode("latin-1")
-            request.headers["Last-Event-ID"] = utf8
+        request = _event_request(build(), parser.last_event_id)
+        came, opened = False, None
         try:
             response = await send(request)
             try:
                 if response.status == 204:
                     return
                 _check(response)
+                opened = monotonic()
                 async for event in response.iter_events(parser):
-                    failures = 0
+                    came, failures = True, 0
                     yield event
             finally:
                 await response.aclose()
-        except (NetworkError, IncompleteBody, TimeoutException) as exc:
-            if is_lasting(exc):
+        except FastreqError as exc:
+            if not _may_pass(exc):
                 raise
+            if opened is not None and monotonic() - opened > max(pause, LEAST):
+                failures = 0
             failures += 1
         if parser.retry is not None:  # it holds until the server says another
             pause = parser.retry / 1000
-        seconds = min(MAX_RETRY, pause * 2.0 ** min(failures, 16))
-        await asyncio.sleep(seconds * random.uniform(0.5, 1) if failures else seconds)
+        await asyncio.sleep(_seconds(pause, failures, came))
         parser = EventParser(parser.last_event_id)
+
+
+def _event_request(request: Request, last_event_id: str) -> Request:
+    if request.headers.get("Accept", "*/*") == "*/*":  # what the client says of every request
+        request.headers["Accept"] = "text/event-stream"
+    request.headers["Cache-Control"] = "no-store"
+    if last_event_id:
+        # In UTF-8, as the specification has it, whatever the characters are.
+        utf8 = last_event_id.encode().decode("latin-1")
+        with suppress(LocalProtocolError):  # an id that no field can carry is not sent
+            request.headers["Last-Event-ID"] = utf8
+    return request
+
+
+def _may_pass(error: FastreqError) -> bool:
+    """Whether another connection may do better."""
+    if isinstance(error, ProxyError):
+        return is_passing(error, Retry().statuses)
+    if isinstance(error, DecodingError):
+        return error.is_cut
+    passing = isinstance(error, (NetworkError, IncompleteBody, TimeoutException))
+    return passing and not is_lasting(error)
+
+
+def _seconds(pause: float, failures: int, came: bool) -> float:
+    """How long to wait, after so many failures in a row; `came`: the stream brought an event."""
+    pause = min(MAX_RETRY, pause)
+    if not failures:
+        return pause if came else max(pause, LEAST)
+    backoff = min(MAX_BACKOFF, max(pause, LEAST) * 2.0 ** min(failures, 16))
+    return max(pause, backoff * random.uniform(0.5, 1))
 
 
 def _check(response: Response) -> None:

@@ -111,7 +111,9 @@ class Decoder:
         if self._begun:  # otherwise there is no body at all, as with Content-Length: 0
             for layer in self._layers:
                 if not layer.ended:
-                    raise DecodingError(f"the {layer.coding} body was cut short before its end")
+                    error = DecodingError(f"the {layer.coding} body was cut short before its end")
+                    error.is_cut = True
+                    raise error
         return iter(())
 
     def _through(self, layer: Layer, steps: Iterable[bytes]) -> Iterator[bytes]:

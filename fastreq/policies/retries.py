@@ -212,7 +212,7 @@ def _is_worth_it(retry: Retry, request: Request, error: FastreqError) -> bool:
     if is_lasting(error):
         return False
     if isinstance(error, ProxyError):  # nothing was sent here either
-        return error.status in retry.statuses or isinstance(error.__cause__, ConnectionError)
+        return is_passing(error, retry.statuses)
     if isinstance(error, (ConnectError, ConnectTimeout)):
         return True  # nothing was sent
     return isinstance(error, _PASSING) and _may(retry, request)
@@ -223,6 +223,11 @@ def is_lasting(error: FastreqError) -> bool:
     if isinstance(error, TLSError):
         return isinstance(error.__cause__, ssl.SSLCertVerificationError)
     return isinstance(error, BlockedAddress)
+
+
+def is_passing(error: ProxyError, statuses: frozenset[int]) -> bool:
+    """Whether the proxy may do better another time: it hung up, or it said so."""
+    return error.status in statuses or isinstance(error.__cause__, ConnectionError)
 
 
 def _may(retry: Retry, request: Request) -> bool:

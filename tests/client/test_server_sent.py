@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import gzip
 import itertools
 
 import pytest
+from servers.proxies import Relay
 from servers.received import parse, received
 from servers.scripted import reply, scripted, serving
 
 import fastreq
 from fastreq import BlockedAddress, Client, DecodingError, HTTPStatusError, RemoteProtocolError
+from fastreq.testing import MockTransport
 
 STREAM = "Content-Type: text/event-stream"
 TEXT = (
@@ -158,19 +161,30 @@ async def test_events_go_on_where_they_ended(waits):
 
 
 async def test_events_wait_as_long_as_the_server_says(waits):
-    """3 seconds by themselves; what the server says once holds from then on."""
+    """3 seconds by themselves; what the server says once holds from then on, up to an hour."""
     messages = [
         until_close("data: a\n\n"),
         until_close("retry: 100\ndata: b\n\n"),
         until_close("data: c\n\n"),
-        until_close("retry: 0\n\n"),
+        until_close("retry: 0\ndata: d\n\n"),
+        until_close("data: e\n\n"),
+        until_close("retry: 300000\n\n"),
         until_close("retry: 86400000\n\n"),
         until_close("retry: 1e3\nretry: -1\n\n"),
     ]
     async with scripted(turns(*messages)) as server, Client() as client:
         await taken(client.events(server.url("/")))
 
-    assert [3.0, 0.1, 0.1, 60.0, 60.0] == waits
+    assert [3.0, 0.1, 0.1, 300.0, 3600.0, 3600.0] == waits
+
+
+async def test_events_of_a_server_that_wants_no_wait_are_no_storm(waits):
+    """Where no event comes of it, or it fails, there is a wait, and a longer one each time."""
+    messages = [until_close("retry: 0\n\n"), until_close(""), *[cut("")] * 3, until_close("")]
+    async with scripted(turns(*messages)) as server, Client() as client:
+        await taken(client.events(server.url("/")))
+
+    assert [0.1, 0.1, 0.2, 0.4, 0.8, 0.8] == waits
 
 
 async def test_events_wait_longer_after_each_failure(waits):
@@ -205,6 +219,92 @@ async def test_events_that_are_silent_for_too_long_are_asked_for_anew(waits):
         events = await taken(client.events(server.url("/"), timeout=timeout), 3)
 
         assert ["0", "1", "2"] == [event.data for event in events]
+
+
+async def test_streams_that_last_are_no_failures_in_a_row(waits, monkeypatch):
+    """However quiet they are: the wait does not grow."""
+    now = itertools.count(step=3)  # more than the second that the server asks for
+    monkeypatch.setattr("fastreq.eventsource.monotonic", lambda: next(now))
+    messages = [cut("retry: 1000\n\n"), *[cut(": still there\n\n")] * 3]
+    async with scripted(turns(*messages)) as server, Client() as client:
+        await taken(client.events(server.url("/")))
+
+    assert [2, 2, 2, 2] == waits
+
+
+async def test_a_stream_of_events_may_be_silent_for_minutes():
+    """Longer than other bodies, unless the caller says how long."""
+    transport = MockTransport(lambda request: fastreq.Response(204))
+    short = fastreq.Timeout(read=1)
+    async with Client(transport=transport) as client:
+        await taken(client.events("http://a.test/"))
+        await taken(client.events("http://a.test/", timeout=short))
+        await taken(client.events("http://a.test/", timeout=fastreq.Timeout()))
+    async with Client(transport=transport, timeout=short) as client:
+        await taken(client.events("http://a.test/"))
+
+    *given, usual = [request.options for request in transport.requests]
+    assert [300, 1, 30] == [options.timeout.read for options in given]
+    assert given[0].timeout.total_of_stream is None
+    assert usual is None, "what the client has"
+
+
+async def test_an_id_that_no_field_can_carry_is_not_sent(waits):
+    """The events go on without it, as if there were none."""
+    messages = [
+        until_close("id: 1\ndata: a\n\n"),
+        until_close("id: b\x01c\ndata: d\n\n"),
+        until_close("id: \x7f\ndata: e\n\n"),
+        until_close("id: 2\ndata: f\n\n"),
+    ]
+    async with scripted(turns(*messages)) as server, Client() as client:
+        events = await taken(client.events(server.url("/")))
+
+        assert ["1", "b\x01c", "\x7f", "2"] == [event.id for event in events]
+        ids = [parse(raw).get("last-event-id") for raw in server.requests]
+        assert [None, "1", None, None, "2"] == ids
+
+
+async def test_events_whose_compression_is_cut_go_on(waits):
+    """As after any other cut; what is no compression at all is an error."""
+    packed = gzip.compress(b"data: a\n\n")
+    coded = "Content-Encoding: gzip"
+    cut_short = reply(packed[:-4], STREAM, coded)
+    async with scripted(turns(cut_short, until_close("data: b\n\n"))) as server:
+        async with Client() as client:
+            events = await taken(client.events(server.url("/")))
+    assert ["a", "b"] == [event.data for event in events]
+
+    async with serving(reply(b"data: a\n\n", STREAM, coded)) as server, Client() as client:
+        with pytest.raises(DecodingError, match="is broken"):
+            await taken(client.events(server.url("/")))
+        assert 1 == len(server.requests)
+
+
+@pytest.mark.parametrize(("status", "goes_on"), [(0, True), (503, True), (407, False)])
+async def test_events_through_a_proxy_that_fails(waits, certs, status, goes_on):
+    """It is restarted, or overloaded; what it would say again is an error."""
+    relay = Relay({}, None, b"HTTP/1.1 200 OK\r\n\r\n")
+
+    async def proxy(conn):
+        if conn.server.connections > 1:
+            await relay.handle(conn)
+        else:
+            await conn.read_request()
+            await conn.send(reply(status=f"{status} X") if status else b"")
+
+    answers = turns(until_close("data: a\n\n"))
+    async with (
+        scripted(answers, tls=certs.good) as server,
+        scripted(proxy) as front,
+        Client(proxy=front.url(""), verify=certs.ca_file) as client,
+    ):
+        events = client.events(server.url("/"))
+        if goes_on:
+            assert ["a"] == [event.data for event in await taken(events, 1)]
+        else:
+            with pytest.raises(fastreq.ProxyError, match="407"):
+                await taken(events)
 
 
 WRONG = [
