@@ -353,7 +353,9 @@ class Call:
         return response
 
     async def _open(self, engine: Engine, request: Request) -> Response:
-        route = self._policies.routes.of(request.url)
+        upgrades = not request.body and "upgrade" in request.fields.names
+        routes = self._policies.routes
+        route = (routes.past_forwarding if upgrades else routes.of)(request.url)
         body, timeout = StreamedBody(), self._options.timeout
         exchange = await engine.exchange(
             request, route, timeout, body, None, self.due, self.started, self.attempts

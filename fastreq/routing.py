@@ -47,11 +47,20 @@ class Routes:
             route = self._known[url.origin] = self._make(url)
         return route
 
+    def past_forwarding(self, url: URL) -> Route:
+        """The same, but through a tunnel where a proxy would send the request on: it passes on no
+        Upgrade (RFC 9110, section 7.8; RFC 6455, section 4.1)."""
+        route = self.of(url)
+        return route if route.proxy is None else self._to_origin(url, route.proxy)
+
     def _make(self, url: URL) -> Route:
-        tls = url.scheme.startswith("https")
         proxy = self._proxies.choose(url)
-        if proxy is not None and proxy.forwards and not tls:
+        if proxy is not None and proxy.forwards and not url.scheme.startswith("https"):
             return self._to_proxy(proxy)
+        return self._to_origin(url, proxy)
+
+    def _to_origin(self, url: URL, proxy: Proxy | None) -> Route:
+        tls = url.scheme.startswith("https")
         return Route(
             scheme=url.scheme,
             host=url.host,

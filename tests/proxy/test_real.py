@@ -66,6 +66,37 @@ async def test_real_proxies(real, tls, certs, canary):
         assert not of_proxy.is_in([client, first, second, first.request])
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_upgrades_go_through_a_tunnel(real, tls, certs):
+    """Also to http://, for no proxy passes on an Upgrade (RFC 6455, section 4.1)."""
+
+    async def echo_once(conn):
+        await conn.read_request()
+        await conn.send(b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        await conn.send(await conn.reader.readexactly(5))
+        await conn.wait_closed()
+
+    url, of_proxy = real
+    async with (
+        scripted(echo_once, tls=certs.good if tls else None) as server,
+        Client(proxy=url, verify=certs.ca_file) as client,
+    ):
+        response, transport, received = await client.upgrade(server.url("/a?b"), "echo")
+        receiver = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(receiver)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        transport.resume_reading()
+        transport.write(b"hello")
+
+        assert b"hello" == received + await receiver.readexactly(5 - len(received))
+        assert 101 == response.status
+        assert server.requests[0].startswith(b"GET /a?b HTTP/1.1\r\n")
+        if of_proxy is not None:
+            assert not of_proxy.is_in(heard(server))
+        transport.abort()
+
+
 async def test_tunnels_are_used_again(squid, certs):
     async with (
         serving(HELLO, tls=certs.good) as server,
