@@ -385,21 +385,24 @@ class Call:
 
     async def _trace(self, hooks: Hooks, request: Request) -> Response:
         """The same, told to those who listen."""
-        if hooks.request_sent is not None and self._engine is None:  # which tells it else
-            hooks.request_sent(RequestSent(request, self.attempts))
         ended = hooks.response_end
+        response = None
         try:
+            if hooks.request_sent is not None and self._engine is None:  # which tells it else
+                hooks.request_sent(RequestSent(request, self.attempts))
             response = await self._answer(request)
-        except FastreqError as exc:
-            if ended is not None:
-                ended(ResponseEnded(request, exc))
-            raise
-        try:
             if hooks.response_head is not None:
                 hooks.response_head(ResponseHeadReceived(response))
-            if ended is not None:
-                response.when_ended(lambda error: ended(ResponseEnded(request, error)))
-        except BaseException:
-            await response.aclose()
+        except BaseException as exc:
+            if response is not None:
+                await response.aclose()
+            if ended is not None and isinstance(exc, Exception):  # else it is cancelled
+                ended(ResponseEnded(request, exc))
             raise
+        if ended is not None:
+            try:
+                response.when_ended(lambda error: ended(ResponseEnded(request, error)))
+            except BaseException:
+                await response.aclose()
+                raise
         return response

@@ -69,17 +69,17 @@ class Progress:
 
     __slots__ = (
         "_entered",
-        "addresses",
         "connect",
         "dns",
         "phase",
         "proxy",
         "remote_address",
+        "resolved",
         "since",
         "tls",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, resolved: Callable[[str, list[str], float], None] | None = None) -> None:
         self.phase = ""  # "dns", "connect", "proxy", "tls"; stays when all is done
         # monotonic() of its beginning; 0.0: not begun, for one was idle, or came free.
         self.since = 0.0
@@ -89,7 +89,7 @@ class Progress:
         self.connect = 0.0
         self.proxy = 0.0
         self.tls = 0.0
-        self.addresses: list[str] = []  # what the name was found to mean
+        self.resolved = resolved  # told of a name, of what it was found to mean, and the seconds
         # Of the proxy, if there is one on the way. A str is the path of a Unix domain socket.
         self.remote_address: tuple[str, int] | str | None = None
         self._entered = 0.0
@@ -219,8 +219,8 @@ class Connector(Generic[P]):
         with progress.during("dns"):
             found = await self._resolver.resolve(route.host, route.port)
         addresses = interleave(found)
-        if route.proxy is None:
-            progress.addresses = addresses
+        if progress.resolved is not None and route.proxy is None:
+            progress.resolved(route.host, addresses, progress.dns)
         return self._checked(route, addresses)
 
     def _checked(self, route: Route, addresses: list[str]) -> list[str]:

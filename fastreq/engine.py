@@ -169,7 +169,7 @@ class Engine:
     ) -> HTTPProtocol:
         """Lease a connection where none was idle; the wait in line is not counted in `total`."""
         began = monotonic()
-        progress = Progress()
+        progress = Progress(self._tell_resolved)
 
         async def connect() -> HTTPProtocol:
             await self._turnstile.turn()
@@ -202,6 +202,8 @@ class Engine:
             exc.phase = exc.phase or progress.phase
             raise
         except TimeoutError as exc:
+            if not limit.expired():
+                raise  # it is a hook's
             self._refuse_if_closed()  # it was aclose() that ended it
             total = total_due < connect_due
             raise _connect_timeout(route, progress, due, total).at(progress.phase) from exc
@@ -220,16 +222,16 @@ class Engine:
             self._connections.add(connection)
             self.deadlines.watch(connection)
         if self._hooks is not None:
-            self._tell_opened(self._hooks, connection, route, progress)
+            self._tell_opened(self._hooks, connection, str(route))
         return connection
 
-    def _tell_opened(
-        self, hooks: Hooks, connection: HTTPProtocol, route: Route, progress: Progress
-    ) -> None:
-        name, address = str(route), connection.remote_address
+    def _tell_resolved(self, host: str, addresses: list[str], seconds: float) -> None:
+        if self._hooks is not None and self._hooks.dns is not None:
+            self._hooks.dns(NameResolved(host, tuple(addresses), seconds))
+
+    def _tell_opened(self, hooks: Hooks, connection: HTTPProtocol, name: str) -> None:
+        address = connection.remote_address
         try:
-            if hooks.dns is not None and progress.addresses:
-                hooks.dns(NameResolved(route.host, tuple(progress.addresses), progress.dns))
             if hooks.connection_opened is not None:
                 hooks.connection_opened(ConnectionOpened(name, address, *connection.opened))
         except BaseException:

@@ -41,11 +41,12 @@ class ResponseHeadReceived(NamedTuple):
 class ResponseEnded(NamedTuple):
     """The last byte of a response has come, or has been given up; or there was no response.
 
-    Each attempt that is not cancelled ends with one, also where nothing could be sent.
+    Each attempt that is not cancelled ends with one, also where nothing could be sent; one that
+    streams, when it is read to its end or closed, and not when it is only thrown away.
     """
 
     request: Request
-    error: FastreqError | None
+    error: Exception | None  # a FastreqError, or what the body's source, or a hook, has raised
 
 
 class NameResolved(NamedTuple):

@@ -10,6 +10,7 @@ from servers.scripted import reply, scripted, serving
 
 import fastreq
 from fastreq import Client, Hooks, Limits, Retry
+from fastreq.testing import MockTransport
 
 NAMES = [field.name for field in dataclasses.fields(Hooks)]
 MOVED = reply(b"", "Location: /there", status="302 Found")
@@ -166,14 +167,57 @@ async def test_what_is_sent_is_what_is_told():
     assert ("a=b", "Basic dTpw") == (fields["Cookie"], fields["Authorization"])
 
 
-async def test_nobody_there():
-    """Nothing is sent; the end is told with its error."""
+async def test_nobody_there(dns, unused_port):
+    """Nothing is sent; the end is told with its error, and before what the name means."""
+    dns["site.test"] = "127.0.0.1"
     notes = Notes()
     async with Client(hooks=notes.hooks) as client:
         with pytest.raises(fastreq.ConnectError) as caught:
-            await client.get("http://127.0.0.1:1/")
+            await client.get(f"http://site.test:{unused_port}/")
 
-    assert ["response_end"] == [name for name in notes.names if name != "dns"]
+    assert ["dns", "response_end"] == notes.names
+    assert ("site.test", ("127.0.0.1",)) == notes.one("dns")[:2]
+    assert caught.value is notes.one("response_end").error
+
+
+async def test_a_source_that_fails_ends_its_attempt():
+    """With what it raised, which is no error of ours."""
+
+    def source():
+        yield b"some of it"
+        raise Broken("the source")
+
+    notes = Notes("request_sent", "response_head", "response_end")
+    async with serving(reply()) as server, Client(hooks=notes.hooks) as client:
+        with pytest.raises(Broken) as caught:
+            await client.post(server.url("/"), content=source())
+
+    assert ["request_sent", "response_end"] == notes.names
+    assert caught.value is notes.one("response_end").error
+
+
+async def test_a_transport_that_fails_ends_its_attempt():
+    def handler(request):
+        raise Broken("the transport")
+
+    notes = Notes()
+    async with Client(hooks=notes.hooks, transport=MockTransport(handler)) as client:
+        with pytest.raises(Broken) as caught:
+            await client.get("http://a.test/")
+
+    assert ["request_sent", "response_end"] == notes.names
+    assert caught.value is notes.one("response_end").error
+
+
+@pytest.mark.parametrize("broken", ["request_sent", "response_head"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_hook_that_fails_ends_the_attempt(broken, stream):
+    notes = Notes("response_end")
+    hooks = dataclasses.replace(breaking(broken), response_end=notes.hooks.response_end)
+    async with serving(reply(b"x" * 100_000)) as server, Client(hooks=hooks) as client:
+        with pytest.raises(Broken) as caught:
+            await client.send(client.build_request("GET", server.url("/")), stream=stream)
+
     assert caught.value is notes.one("response_end").error
 
 
@@ -371,8 +415,8 @@ def test_a_client_takes_hooks_as_hooks(hooks):
 # ---- a hook that raises
 
 
-class Broken(Exception):
-    pass
+class Broken(TimeoutError):
+    """Not to be taken for one of ours, nor for a network's."""
 
 
 def breaking(name):
