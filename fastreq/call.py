@@ -127,7 +127,7 @@ async def straight(
             async with engine.decoding:
                 content = await _decode(content, head, limit, exchange)
     except FastreqError as exc:
-        _blame(exc, request, 1, started)
+        exc.belongs_to(request, 1, monotonic() - started)
         raise
     response = Response.received(request, head, exchange, content)
     if head.sets_cookies:
@@ -137,13 +137,6 @@ async def straight(
         call.attempts, call.started, call.due = 1, started, due + exchange.queued
         return await call.go_on(request, response)
     return response
-
-
-def _blame(error: FastreqError, request: Request, attempts: int, started: float) -> None:
-    """Have an error say whose it is."""
-    error.request = error.request or request
-    error.attempts = attempts
-    error.elapsed = monotonic() - started
 
 
 def _keep_cookies(cookies: Cookies, response: Response) -> None:
@@ -157,13 +150,17 @@ async def _decode(
     """Decode a body, letting others have their turn in a long one."""
     decoded, size = [], 0
     exchange.breath_due = monotonic() + BREATH_SECONDS
-    for piece in pieces(content, codings_of(head.content_encoding)):
-        decoded.append(piece)
-        size += len(piece)
-        if limit is not None and size > limit:
-            raise BodyTooLarge(too_large(limit))
-        if monotonic() >= exchange.breath_due:
-            await exchange.breathe()
+    try:
+        for piece in pieces(content, codings_of(head.content_encoding)):
+            decoded.append(piece)
+            size += len(piece)
+            if limit is not None and size > limit:
+                raise BodyTooLarge(too_large(limit))
+            if monotonic() >= exchange.breath_due:
+                await exchange.breathe()
+    except FastreqError as exc:
+        exc.phase = "body"
+        raise
     return decoded[0] if len(decoded) == 1 else b"".join(decoded)
 
 
@@ -202,7 +199,7 @@ class Call:
         try:
             response = await self._authorized(request)
         except FastreqError as exc:
-            _blame(exc, request, self.attempts, self.started)
+            exc.belongs_to(request, self.attempts, monotonic() - self.started)
             raise
         return await self.go_on(request, response)
 
@@ -212,7 +209,7 @@ class Call:
             try:
                 response = await self._follow(request, response)
             except FastreqError as exc:
-                _blame(exc, request, self.attempts, self.started)
+                exc.belongs_to(request, self.attempts, monotonic() - self.started)
                 raise
         response.attempts = self.attempts
         return response
@@ -230,8 +227,11 @@ class Call:
                     hooks.redirect(RedirectFollowed(response, following))
                 response.attempts, self.attempts = self.attempts, 0
                 history.append(response)
-                request, response = following, await self._authorized(following)
-        except BaseException:
+                request = following
+                response = await self._authorized(request)
+        except BaseException as exc:
+            if isinstance(exc, FastreqError):
+                exc.request = exc.request or request
             await response.aclose()
             raise
         response.history = history
@@ -378,7 +378,7 @@ class Call:
             if not limit.expired():
                 raise
             text = f"{transport!r} gave no answer in time; Timeout(total=...) moves it"
-            raise TotalTimeout(text) from exc
+            raise TotalTimeout(text).at("head") from exc
         response.request = request
         _keep_cookies(self._policies.cookies, response)
         return response

@@ -208,9 +208,10 @@ class Connector(Generic[P]):
             raise BlockedAddress(
                 f"{host} is a name that proxy {proxy} looks up, so that allow= does not see its "
                 "address; with socks5:// it is looked up here"
-            )
+            ).at("connect")
         if not self._allowed(host):
-            raise BlockedAddress(f"{host} is an address that allow= does not let through")
+            text = f"{host} is an address that allow= does not let through"
+            raise BlockedAddress(text).at("connect")
 
     async def _addresses(self, route: Route, progress: Progress) -> list[str]:
         """The addresses to dial, in this order; whatever may not be dialled is taken out here."""
@@ -230,7 +231,8 @@ class Connector(Generic[P]):
         allowed = [address for address in addresses if self._allowed(address)]
         if not allowed:
             shown = ", ".join(addresses[:MAX_SHOWN])
-            raise BlockedAddress(f"{route.host} is {shown}, which allow= does not let through")
+            text = f"{route.host} is {shown}, which allow= does not let through"
+            raise BlockedAddress(text).at("connect")
         return allowed
 
     async def _race(self, addresses: list[str], route: Route) -> P:

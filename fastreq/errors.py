@@ -23,10 +23,14 @@ the request it belongs to.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 MAX_QUOTED = 128
 """Bytes of a peer's data that an error text shows (TRUST: texts must not carry floods)."""
+
+_MAX_URL = 200  # characters of one
+_SECONDS = re.compile(r"\d s\b")
 
 
 def quoted(data: bytes | bytearray | memoryview | str) -> str:
@@ -56,10 +60,12 @@ class FastreqError(Exception):
     Attributes:
         request: the `Request` that failed, or None where there was none yet.
         phase: where it failed: "pool", "dns", "connect", "proxy", "tls", "write", "head", "body",
-            or "".
+            or "", as before anything was begun.
         elapsed: seconds since the request was started.
         attempts: how many times the request was tried.
     """
+
+    _takes_time = False  # so that its text says how long
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -76,6 +82,23 @@ class FastreqError(Exception):
         self.phase = phase
         return self
 
+    def belongs_to(self, request: Any, attempts: int, elapsed: float) -> None:
+        """Note whose it is, unless that is known, and how far that had come; what the text says of
+        neither whom nor how long is added to it."""
+        self.request = request = self.request or request
+        self.attempts = attempts
+        self.elapsed = elapsed
+        if len(self.args) != 1 or not isinstance(self.args[0], str):  # it is not ours to know
+            return
+        text: str = self.args[0]
+        missing = []
+        if request.url.origin not in text:
+            missing.append(f"{request.method} {printable(request.url.redacted[:_MAX_URL])}")
+        if self._takes_time and not _SECONDS.search(text):
+            missing.append(f"after {elapsed:.1f} s")
+        if missing:
+            self.args = (f"{text} ({', '.join(missing)})",)
+
 
 class InvalidURL(FastreqError, ValueError):
     """The URL is not one, or is one that clients are known to read in two ways."""
@@ -87,6 +110,8 @@ class UnsupportedProtocol(FastreqError, ValueError):
 
 class TransportError(FastreqError):
     """The exchange failed on its way: network, time, protocol, proxy."""
+
+    _takes_time = True
 
 
 class NetworkError(TransportError, ConnectionError):
@@ -107,6 +132,8 @@ class TLSError(ConnectError):
 
 class BlockedAddress(ConnectError):
     """The address is one that `allow=` does not let through."""
+
+    _takes_time = False
 
 
 class ReadError(NetworkError):
@@ -148,6 +175,8 @@ class ProtocolError(TransportError):
 class LocalProtocolError(ProtocolError):
     """We were asked to send what is not HTTP; nothing of it was sent."""
 
+    _takes_time = False
+
 
 class RemoteProtocolError(ProtocolError):
     """The server sent what is not HTTP, or more than the limits allow."""
@@ -176,15 +205,20 @@ class HTTPStatusError(FastreqError):
 class TooManyRedirects(FastreqError):
     """More redirects than `max_redirects`, or a loop of them."""
 
+    _takes_time = True
+
 
 class DecodingError(FastreqError):
     """The body is not what its Content-Encoding (or charset) says; `is_cut`: it ends too soon."""
 
     is_cut = False
+    _takes_time = True
 
 
 class BodyTooLarge(FastreqError):
     """A buffered body grew over `max_body`; read it with `stream()`, or raise `max_body=`."""
+
+    _takes_time = True
 
 
 class StreamConsumed(FastreqError):

@@ -232,9 +232,8 @@ class Response:
         request, course, attempts = self.request, self._course, self.attempts
 
         def blame(error: FastreqError) -> None:  # no method: dropping us has to drop the stream
-            error.request = error.request or request
-            error.attempts = attempts
-            error.elapsed = course.timings().total
+            error.phase = error.phase or "body"
+            error.belongs_to(request, attempts, course.timings().total)
 
         self._stream = DecodedStream(stream, self._head.content_encoding, max_body, blame)
 
@@ -373,6 +372,7 @@ class Response:
         error.request = self.request
         error.response = self
         error.attempts = self.attempts
+        error.elapsed = self.elapsed
         raise error
 
     # ---- the body

@@ -229,7 +229,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         if due < self._deadlines.next:
             self._deadlines.moved_up(due)
         if self.is_closed or (not self.reused and self._spoke_first()):
-            raise WriteError(f"{self._where()} closed, or spoke, before the request was sent")
+            text = f"{self._where()} closed, or spoke, before the request was sent"
+            raise WriteError(text).at("write")
 
     def abandon(self, exchange: Exchange) -> None:
         """Close the connection, if the exchange is still under way on it."""
@@ -519,6 +520,8 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         exchange.error = error
         exchange.ended_at = monotonic()
         error.phase = error.phase or exchange.phase
+        if self.name not in error.args[0]:
+            error.args = (f"{self._where()}: {error.args[0]}",)
         self._end(exchange)
         self._wake()
 
@@ -718,7 +721,10 @@ class HTTPProtocol(asyncio.BufferedProtocol):
 
     def _where(self) -> str:
         kind = "a reused connection" if self.reused else "a new connection"
-        return f"{self.name} ({self.remote_address}, {kind})"
+        address = self.remote_address
+        if isinstance(address, tuple):
+            address = f"{address[0]} port {address[1]}"
+        return f"{self.name} ({address}, {kind})"
 
     # ---- the socket
 

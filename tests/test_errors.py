@@ -1,6 +1,7 @@
 """The tree of errors: its shape, what each carries, and that each survives a pickle."""
 
 import copy
+import gzip
 import inspect
 import pickle
 import re
@@ -12,7 +13,7 @@ from servers.scripted import reply, scripted, serving
 from tables import each_row
 
 import fastreq
-from fastreq import Client, Response, errors
+from fastreq import Client, Hooks, Response, errors
 from fastreq.errors import MAX_QUOTED, FastreqError, quoted
 
 ALL = {
@@ -120,37 +121,137 @@ def test_quoted_is_one_printable_line(data):
     assert quoted(data).isprintable()
 
 
-@pytest.mark.parametrize(
-    ("response", "kind", "phase"),
-    [
-        (b"", fastreq.ReadError, "head"),
-        (b"nonsense\r\n", fastreq.RemoteProtocolError, "head"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", fastreq.IncompleteBody, "body"),
-    ],
-)
-@pytest.mark.parametrize("how", ["whole", "streamed"])
+# ---- whose it is, and how far that had come
+
+TEXTS = [
+    # text, what it becomes
+    ("broke", "broke (GET http://a.test/x?y=z, after 1.5 s)"),
+    (
+        "http://a.test (1.2.3.4 port 80) broke",
+        "http://a.test (1.2.3.4 port 80) broke (after 1.5 s)",
+    ),
+    ("broke after 0.3 s", "broke after 0.3 s (GET http://a.test/x?y=z)"),
+    ("http://a.test broke after 0.3 s", "http://a.test broke after 0.3 s"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS)
+def test_a_text_names_whom_and_how_long(text, expected):
+    """Once, and only where it does not."""
+    request = Client().build_request("GET", "http://user:secret@a.test/x?y=z")
+    error = fastreq.ReadError(text)
+    for _ in range(2):
+        error.belongs_to(request, 2, 1.5)
+
+    assert expected == str(error) == str(pickle.loads(pickle.dumps(error)))
+    assert (request, 2, 1.5) == (error.request, error.attempts, error.elapsed)
+
+
+def test_what_took_no_time_names_whom():
+    request = Client().build_request("GET", "http://a.test/")
+    for kind in (fastreq.BlockedAddress, fastreq.LocalProtocolError, fastreq.StreamConsumed):
+        error = kind("it cannot be")
+        error.belongs_to(request, 1, 0.0)
+        assert "it cannot be (GET http://a.test/)" == str(error)
+
+
+def test_a_long_url_is_cut():
+    request = Client().build_request("GET", "http://a.test/" + "x" * 60_000)
+    error = fastreq.ReadError("broke")
+    error.belongs_to(request, 1, 0.0)
+    assert len(str(error)) < 300
+
+
+class OfTheirOwn(fastreq.ReadError):
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.args = (code, text)
+
+
+def test_the_arguments_of_others_are_left_alone():
+    request = Client().build_request("GET", "http://a.test/")
+    error = OfTheirOwn(5, "broke")
+    error.belongs_to(request, 1, 0.5)
+    assert (5, "broke") == error.args
+    assert error.request is request
+
+
+GZIP = "Content-Encoding: gzip"
+FAILURES = [
+    # what a server sends, the error, its phase
+    (b"", fastreq.ReadError, "head"),
+    (b"nonsense\r\n", fastreq.RemoteProtocolError, "head"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", fastreq.RemoteProtocolError, "head"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", fastreq.IncompleteBody, "body"),
+    (reply(b"zz\r\n", "Transfer-Encoding: chunked").replace(b"Content-Length: 4\r\n", b""),
+     fastreq.RemoteProtocolError, "body"),
+    (reply(b"no gzip", GZIP), fastreq.DecodingError, "body"),
+    (reply(gzip.compress(bytes(1000))[:-4], GZIP), fastreq.DecodingError, "body"),
+    (reply(gzip.compress(bytes(1001)), GZIP), fastreq.BodyTooLarge, "body"),
+    (reply(bytes(1001)), fastreq.BodyTooLarge, None),  # as soon as it is announced, or later
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("response", "kind", "phase"), FAILURES, ids=range(len(FAILURES)))
+@pytest.mark.parametrize("how", ["whole", "hooked", "streamed"])
 async def test_what_fails_on_its_way_says_all(response, kind, phase, how):
-    """Request, phase, elapsed seconds, attempts; wherever the error comes out."""
+    """Request, phase, elapsed seconds, attempts; wherever the error comes out. The text has whom
+    and how long."""
 
     async def handler(conn):
         await conn.read_request()
         await conn.send(response)
 
-    async with scripted(handler) as server, Client() as client:
+    hooks = Hooks(redirect=print) if how == "hooked" else None
+    async with scripted(handler) as server, Client(hooks=hooks, max_body=1000) as client:
         with pytest.raises(kind) as caught:
-            if how == "whole":
-                await client.get(server.url("/x"))
-            else:
+            if how == "streamed":
                 async with client.stream("GET", server.url("/x")) as streamed:
                     await streamed.aread()
+            else:
+                await client.get(server.url("/x"))
         error = caught.value
 
     assert kind is type(error)
-    assert phase == error.phase
+    assert error.phase in ({phase} if phase else {"head", "body"})
     assert f"<Request GET {server.url('/x')}>" == repr(error.request)
     assert 1 == error.attempts
     assert error.elapsed > 0
+    assert server.url("") in str(error)
+    assert re.search(r"after \d+\.\d s", str(error))
     assert str(error) == str(pickle.loads(pickle.dumps(error)))
+
+
+async def test_what_is_told_of_a_connection():
+    """Whose it was, its address, and whether it was used again."""
+    broken = b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"
+    async with serving(reply(), broken) as server, Client() as client:
+        await client.get(server.url())
+        with pytest.raises(fastreq.RemoteProtocolError) as caught:
+            await client.get(server.url())
+
+    where = f"http://127.0.0.1:{server.port} (127.0.0.1 port {server.port}, a reused connection)"
+    said = r": Content-Length b'-1' .* \(after \d\.\d s\)"
+    assert re.fullmatch(re.escape(where) + said, str(caught.value))
+
+
+async def test_what_a_proxy_spoiled_names_both():
+    """Who answered nonsense, and what was asked for."""
+    async with serving(b"\x05\xff") as server, Client(proxy=server.url("")) as client:
+        with pytest.raises(fastreq.RemoteProtocolError) as caught:
+            await client.get("http://origin.test/x")
+
+    assert str(caught.value).startswith(f"proxy {server.url('')} (127.0.0.1 port {server.port}, a ")
+    assert "not an HTTP/1 response: b'\\x05\\xff' (GET http://origin.test/x, " in str(caught.value)
+
+
+async def test_an_address_that_is_not_allowed_is_one_of_connecting():
+    async with Client(allow="public") as client:
+        for url in ("http://127.0.0.1/", "http://localhost/", "https://localhost/"):
+            with pytest.raises(fastreq.BlockedAddress) as caught:
+                await client.get(url)
+            assert "connect" == caught.value.phase
+            assert url.rstrip("/") in str(caught.value)
 
 
 async def test_what_cannot_be_decoded_says_whose_it_is():

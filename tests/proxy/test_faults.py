@@ -183,10 +183,12 @@ async def test_a_proxy_that_is_not_there(unused_port):
             for target in ("http://127.0.0.1:1/", "https://127.0.0.1:1/"):
                 with pytest.raises(ConnectError) as caught:
                     await client.get(target)
-                assert str(caught.value) == (
+                said, _, of_whom = str(caught.value).partition(" (GET ")
+                assert said == (
                     f"cannot connect to proxy {scheme}://127.0.0.1:{unused_port} "
                     "(127.0.0.1: connection refused: nothing listens there)"
                 )
+                assert of_whom.startswith(f"{target}, after ")
 
 
 async def test_a_proxy_without_an_address(monkeypatch):
