@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,7 +25,7 @@ from fastreq.content.decode import accept_encoding
 from fastreq.content.encode import JSONDumps
 from fastreq.content.events import ServerSentEvent
 from fastreq.engine import Engine
-from fastreq.errors import ClientClosed, RemoteProtocolError
+from fastreq.errors import ClientClosed, LocalProtocolError, RemoteProtocolError, quoted
 from fastreq.eventsource import follow_events
 from fastreq.headers import Headers, HeaderTypes
 from fastreq.messages import BodyTypes, Request, Response
@@ -45,6 +46,9 @@ DEFAULT_TIMEOUT: Final = Timeout()
 DEFAULT_LIMITS: Final = Limits()
 EVENTS_TIMEOUT: Final = Timeout(read=300)
 """A stream of events may be quiet; when it is so for minutes, its connection may be gone."""
+
+
+_PROTOCOL: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(/[!#$%&'*+.^_`|~0-9a-z-]+)?")
 
 
 class Upgraded(NamedTuple):
@@ -346,19 +350,27 @@ class Client:
         """Ask for another protocol on the connection (RFC 9110, section 7.8), and hand it over.
 
         Raises:
-            RemoteProtocolError: the server does not switch; the text has its status.
+            LocalProtocolError: `protocol` is not the name of one, or of several with commas.
+            RemoteProtocolError: the server does not switch, or to another one; the text has its
+                status.
         """
+        offered = _protocols(protocol)
+        if not offered or not all(map(_PROTOCOL.fullmatch, offered)):
+            raise LocalProtocolError(
+                f"upgrade to {protocol!r}: expected the name of a protocol, such as 'websocket'"
+            )
         request = self.build_request("GET", url, **options)
         request.headers["Connection"] = "Upgrade"
         request.headers["Upgrade"] = protocol
         response = await self.send(request, stream=True)
         transport, received = response.take_transport()
-        if transport is None:
-            await response.aclose()
-            raise RemoteProtocolError(
-                f"{request.url.redacted} did not switch to {protocol}: {response!r}"
-            )
-        return Upgraded(response, transport, received)
+        wanted = response.headers.get("Upgrade", "")
+        if transport is not None and (taken := _protocols(wanted)) and taken <= offered:
+            return Upgraded(response, transport, received)
+        if transport is not None:
+            transport.abort()
+        await response.aclose()
+        raise _not_switched(response, protocol, wanted)
 
     def map(
         self,
@@ -523,3 +535,16 @@ def _check_parts(hooks: object, transport: object) -> None:
                 f"transport={transport!r} has no method {name}(); it takes `async def "
                 "send(request)` and `async def aclose()`, as fastreq.testing.MockTransport has them"
             )
+
+
+def _protocols(field: str) -> set[str]:
+    """The protocols that an Upgrade names; their case does not count (RFC 9110, section 7.8)."""
+    return {name for part in field.lower().split(",") if (name := part.strip(" \t"))}
+
+
+def _not_switched(response: Response, protocol: str, named: str) -> RemoteProtocolError:
+    text = f"{response.url.redacted} did not switch to {protocol}: {response!r}"
+    error = RemoteProtocolError(f"{text}, Upgrade: {quoted(named)}" if named else text)
+    error.phase = "head"
+    error.belongs_to(response.request, response.attempts, response.elapsed)
+    return error

@@ -10,6 +10,7 @@ from time import monotonic
 
 from fastreq.content.events import EventParser, ServerSentEvent
 from fastreq.errors import (
+    MAX_QUOTED,
     DecodingError,
     FastreqError,
     IncompleteBody,
@@ -18,6 +19,7 @@ from fastreq.errors import (
     ProxyError,
     RemoteProtocolError,
     TimeoutException,
+    printable,
 )
 from fastreq.messages import Request, Response
 from fastreq.policies.retries import Retry, is_lasting, is_passing
@@ -103,7 +105,11 @@ def _check(response: Response) -> None:
     response.raise_for_status()
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if response.status != 200 or kind != "text/event-stream":
-        raise RemoteProtocolError(
-            f"{response.url.redacted} answered {response!r} with {kind or 'no Content-Type'}; "
+        error = RemoteProtocolError(
+            f"{response.url.redacted} answered {response!r} with "
+            f"{printable(kind[:MAX_QUOTED]) or 'no Content-Type'}; "
             "expected 200 and text/event-stream"
         )
+        error.phase = "head"
+        error.belongs_to(response.request, response.attempts, response.elapsed)
+        raise error

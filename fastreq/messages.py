@@ -238,7 +238,7 @@ class Response:
         self._stream = DecodedStream(stream, self._head.content_encoding, max_body, blame)
 
     def __repr__(self) -> str:
-        return f"<Response {self.status} {self.status_message}>"
+        return f"<Response {self.status} {printable(self.status_message)}>"
 
     def table(self) -> str:
         """A table for a terminal: status, URL, times, fields without secrets, how it begins."""

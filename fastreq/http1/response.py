@@ -246,7 +246,10 @@ class ResponseReader:
         self.interim += 1
         self.continued = self.continued or head.status == 100
         if head.status == 101:
-            raise RemoteProtocolError("101 Switching Protocols, though no Upgrade was asked for")
+            raise RemoteProtocolError(
+                "101 Switching Protocols, though no Upgrade was asked for that could be followed; "
+                "client.upgrade() asks for one"
+            )
         if self.interim > MAX_INTERIM:
             raise RemoteProtocolError(f"more than {MAX_INTERIM} interim (1xx) responses")
 

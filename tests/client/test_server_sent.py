@@ -320,9 +320,11 @@ WRONG = [
 async def test_what_is_no_stream_of_events(waits, answer, error, text):
     """It is an error at once, and no reconnection."""
     async with serving(answer) as server, Client() as client:
-        with pytest.raises(error, match=text):
+        with pytest.raises(error, match=text) as caught:
             await taken(client.events(server.url("/")))
 
+        assert server.url("/") == str(caught.value.request.url)
+        assert (1, True) == (caught.value.attempts, caught.value.elapsed > 0)
         assert 1 == len(server.requests)
         assert [] == waits
         assert 0 == client.stats().total.leased

@@ -162,6 +162,62 @@ async def test_a_server_that_does_not_switch(wire):
         assert 0 == client.stats().total.leased
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("", ""),
+        ("Upgrade:\r\n", ""),
+        ("Upgrade: h2c\r\n", "h2c"),
+        ("Upgrade: echo, h2c\r\n", "h2c"),
+    ],
+)
+async def test_a_server_that_switches_to_what_was_not_asked_for(wire, fields, said):
+    """Nobody could talk to it (RFC 9110, section 7.8)."""
+
+    async def handler(conn):
+        await conn.read_request()
+        await conn.send(f"HTTP/1.1 101 X\r\nConnection: Upgrade\r\n{fields}\r\n".encode())
+        conn.server.ended = await conn.wait_closed()
+
+    async with scripted(handler, tls=wire.tls) as server, wire.client() as client:
+        with pytest.raises(RemoteProtocolError, match=rf"did not switch to echo: .*101 X.*{said}"):
+            await client.upgrade(server.url("/"), "echo")
+
+        assert 0 == client.stats().total.open
+        async with asyncio.timeout(2):
+            while not hasattr(server, "ended"):
+                await asyncio.sleep(0)
+        assert b"" == server.ended
+
+
+@pytest.mark.parametrize("named", ["ECHO", "echo, other/1.0", "other/1.0,,echo"])
+async def test_of_several_protocols_the_server_takes_those_it_knows(named):
+    """In whatever case it writes them."""
+    async with scripted(echoing) as server, Client() as client:
+        _, transport, _ = await client.upgrade(server.url("/"), named)
+        transport.abort()
+
+
+@pytest.mark.parametrize("named", ["", " ", ",", "a b", "a/b/c", "echo;q=1"])
+async def test_what_is_no_name_of_a_protocol_is_not_sent(named):
+    async with serving(reply()) as server, Client() as client:
+        with pytest.raises(LocalProtocolError, match="expected the name of a protocol"):
+            await client.upgrade(server.url("/"), named)
+        assert 0 == server.connections
+
+
+async def test_the_error_of_a_refusal_has_all_that_errors_have():
+    answer = reply(b"no", status="403 For\x85bidden")
+    async with serving(answer) as server, Client() as client:
+        with pytest.raises(RemoteProtocolError) as caught:
+            await client.upgrade(server.url("/x"), "echo")
+
+    error = caught.value
+    assert server.url("/x") == str(error.request.url)
+    assert ("head", 1, True) == (error.phase, error.attempts, error.elapsed > 0)
+    assert "\x85" not in str(error)
+
+
 async def test_a_server_that_never_answers():
     async def handler(conn):
         await conn.read_request()
@@ -172,6 +228,13 @@ async def test_a_server_that_never_answers():
             await client.upgrade(server.url("/"), "echo", timeout=Timeout(read=0.05))
 
         assert 0 == client.stats().total.open
+
+
+async def test_62_a_buffered_request_cannot_be_followed():
+    """TRUST 62: it says who can."""
+    async with serving(SWITCH) as server, Client() as client:
+        with pytest.raises(RemoteProtocolError, match=r"client\.upgrade\(\) asks for one"):
+            await client.get(server.url("/"), headers={"Connection": "Upgrade", "Upgrade": "echo"})
 
 
 @pytest.mark.parametrize("stream", [False, True])
