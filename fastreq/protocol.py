@@ -233,10 +233,11 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             raise WriteError(text).at("write")
 
     def abandon(self, exchange: Exchange) -> None:
-        """Close the connection, if the exchange is still under way on it."""
+        """Close the connection, if the exchange is still under way on it, or has just switched."""
         if self._exchange is not exchange:
-            return
-        if self._loop.is_closed():  # and it is the garbage collector who ends what was under way
+            if exchange.transport is not None:  # nobody will take it
+                exchange.transport.abort()
+        elif self._loop.is_closed():  # and it is the garbage collector who ends what was under way
             self.drop()
         else:
             self._end(exchange)

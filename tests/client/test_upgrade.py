@@ -11,6 +11,7 @@ from servers.scripted import reply, scripted, serving
 
 import fastreq
 from fastreq import Client, LocalProtocolError, ReadTimeout, RemoteProtocolError, Timeout
+from fastreq.protocol import HTTPProtocol
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 
@@ -139,6 +140,30 @@ async def test_a_transport_that_nobody_takes_is_closed():
         await asyncio.sleep(0.01)
 
         assert 0 == client.stats().total.open
+
+
+async def test_who_is_cancelled_as_the_server_switches_leaves_no_connection(wire, monkeypatch):
+    """In the very turn in which it was handed over."""
+    hand_over = HTTPProtocol._hand_over
+
+    def hand_over_too_late(connection, exchange, received):
+        hand_over(connection, exchange, received)
+        asking.cancel()
+
+    async def handler(conn):
+        try:
+            await echoing(conn)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(HTTPProtocol, "_hand_over", hand_over_too_late)
+    ended = asyncio.Event()
+    async with scripted(handler, tls=wire.tls) as server, wire.client() as client:
+        asking = asyncio.create_task(client.upgrade(server.url("/"), "echo"))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        async with asyncio.timeout(5):
+            await ended.wait()
 
 
 async def test_the_deadlines_of_the_request_are_over():
