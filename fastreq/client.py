@@ -26,7 +26,7 @@ from fastreq.content.encode import JSONDumps
 from fastreq.content.events import ServerSentEvent
 from fastreq.engine import Engine
 from fastreq.errors import ClientClosed, LocalProtocolError, RemoteProtocolError, quoted
-from fastreq.eventsource import follow_events
+from fastreq.eventsource import Events, follow_events
 from fastreq.headers import Headers, HeaderTypes
 from fastreq.messages import BodyTypes, Request, Response
 from fastreq.options import UNSET, Limits, Timeout, Unset, check_count, unknown_keyword
@@ -341,9 +341,11 @@ class Client:
         """
         if self._builder.defaults.timeout is DEFAULT_TIMEOUT:
             options = {"timeout": EVENTS_TIMEOUT, **options}
-        return follow_events(
-            lambda: self.build_request(method, url, **options),
-            lambda request: self.send(request, stream=True),
+        return Events(
+            follow_events(
+                lambda: self.build_request(method, url, **options),
+                lambda request: self.send(request, stream=True),
+            )
         )
 
     async def upgrade(self, url: URLTypes, protocol: str, **options: Any) -> Upgraded:

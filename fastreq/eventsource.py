@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
+from typing import Self
 
 from fastreq.content.events import EventParser, ServerSentEvent
 from fastreq.errors import (
@@ -18,6 +19,7 @@ from fastreq.errors import (
     NetworkError,
     ProxyError,
     RemoteProtocolError,
+    StreamConsumed,
     TimeoutException,
     printable,
 )
@@ -32,9 +34,39 @@ LEAST = 0.1
 """Seconds before a reconnection after a failure, or after a stream without an event."""
 
 
+class Events:
+    """The events of `follow_events()`, which end only when the server says so: whoever asks again
+    after a read that failed, or was cancelled, is told that they were broken off."""
+
+    def __init__(self, events: AsyncGenerator[ServerSentEvent]) -> None:
+        self._events = events
+        self._is_broken = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ServerSentEvent:
+        if self._is_broken:
+            raise StreamConsumed(
+                "these events were broken off by an error, or by a read that was cancelled; "
+                "client.events() begins anew"
+            )
+        try:
+            return await anext(self._events)
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            self._is_broken = True
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection, and end."""
+        await self._events.aclose()
+
+
 async def follow_events(
     build: Callable[[], Request], send: Callable[[Request], Awaitable[Response]]
-) -> AsyncIterator[ServerSentEvent]:
+) -> AsyncGenerator[ServerSentEvent]:
     """The events of what `build` requests and `send` opens (WHATWG HTML, section 9.2.3).
 
     A connection that ends or breaks is opened again after the time that the server asked for

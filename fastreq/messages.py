@@ -5,16 +5,27 @@ from __future__ import annotations
 import json as json_codec
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from http import HTTPStatus
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
-from fastreq.content.charset import charset_of, decoded, marked
-from fastreq.content.events import MAX_EVENT, EventParser, ServerSentEvent, events
+from fastreq.content.charset import TextDecoder, charset_of, marked
+from fastreq.content.events import EventParser, EventReader, ServerSentEvent
 from fastreq.content.links import links
-from fastreq.content.reading import DecodedStream, Stream, lines, once, resized
+from fastreq.content.reading import (
+    DecodedStream,
+    Deferred,
+    Made,
+    Maker,
+    Resizer,
+    Stream,
+    TextLines,
+    Whole,
+)
 from fastreq.errors import FastreqError, HTTPStatusError, StreamConsumed, printable
 from fastreq.headers import Headers, HeaderTypes
 from fastreq.options import check_count
 from fastreq.url import URL, parse_url
+
+T = TypeVar("T")
 
 BodyTypes: TypeAlias = bytes | bytearray | memoryview | str | Iterable[bytes] | AsyncIterable[bytes]
 
@@ -385,7 +396,7 @@ class Response:
             StreamConsumed: this response streams, and its body was not read by `aread()`.
         """
         if self._body is None:
-            raise StreamConsumed(
+            raise self._consumed(
                 "the body of this response is a stream: `await response.aread()`, or "
                 "`async for chunk in response.iter_bytes()`"
             )
@@ -434,40 +445,31 @@ class Response:
             self._body = await self._opened().whole()
         return self._body
 
-    async def iter_raw(self) -> AsyncIterator[bytes]:
+    # Of all of these, a read that is cancelled may be repeated; an end is an end of the body.
+
+    def iter_raw(self) -> AsyncIterator[bytes]:
         """The body as it was sent, neither decoded nor kept."""
-        if self._body is not None and not (self._body and self._head.content_encoding):
-            async for piece in once(self._body):  # made by hand, or as it was sent
-                yield piece
-            return
-        stream = self._opened().undecoded()
-        while piece := await stream.read():
-            yield piece
+        return Deferred(self._as_sent)
 
-    async def iter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """The decoded body as it comes; `chunk_size` asks for pieces of just so many bytes."""
+    def iter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """The decoded body as it comes; `chunk_size` asks for pieces of just so many bytes.
+
+        Raises:
+            ValueError: `chunk_size` is no whole number from 1.
+        """
         if chunk_size is None:
-            pieces = self.pieces()
-        else:
-            check_count("chunk_size", chunk_size)
-            pieces = resized(self.pieces(holds_back=True), chunk_size)
-        async for piece in pieces:
-            yield piece
+            return Deferred(self.pieces)
+        check_count("chunk_size", chunk_size)
+        return self._made(Resizer(chunk_size))
 
-    async def iter_lines(self) -> AsyncIterator[str]:
+    def iter_lines(self) -> AsyncIterator[str]:
         """The lines of the body as they come, without their ends (CRLF, LF or CR)."""
-        pieces = self.pieces(holds_back=True)
-        async for line in lines(decoded(pieces, self.encoding, marks=self._encoding is None)):
-            yield line
+        return self._made(TextLines(TextDecoder(self.encoding, marks=self._encoding is None)))
 
-    async def iter_events(
-        self, parser: EventParser | None = None
-    ) -> AsyncIterator[ServerSentEvent]:
+    def iter_events(self, parser: EventParser | None = None) -> AsyncIterator[ServerSentEvent]:
         """The server-sent events of the body as they come; see `Client.events()` for one that
         reconnects. A `parser` of one's own knows afterwards what to reconnect with."""
-        text = decoded(self.pieces(holds_back=True), "utf-8", marks=False)
-        async for event in events(lines(text, MAX_EVENT), parser):
-            yield event
+        return self._made(EventReader(EventParser() if parser is None else parser))
 
     aiter_bytes = iter_bytes
     aiter_raw = iter_raw
@@ -481,12 +483,32 @@ class Response:
     def pieces(self, holds_back: bool = False) -> AsyncIterator[bytes]:
         """The decoded body as it comes; dropping the iterator drops the rest of the body."""
         if self._body is not None:
-            return once(self._body)
+            return Whole(self._body)
         return self._opened().begin(holds_back)
+
+    def _as_sent(self) -> AsyncIterator[bytes]:
+        if self._body is not None and not (self._body and self._head.content_encoding):
+            return Whole(self._body)  # made by hand, or as it was sent
+        return self._opened().undecoded()
+
+    def _made(self, maker: Maker[T]) -> AsyncIterator[T]:
+        return Made(lambda: self.pieces(holds_back=True), maker, self._fail)
+
+    def _fail(self, error: FastreqError) -> None:
+        """Note that the body is none that could be read as it was asked for."""
+        if self._stream is not None:
+            self._stream.fail(error)
+        else:
+            error.at("body").belongs_to(self.request, self.attempts, self.elapsed)
 
     def _opened(self) -> DecodedStream:
         if self._stream is None:
-            raise StreamConsumed(
+            raise self._consumed(
                 "what was sent as the body of this response is not kept; client.stream() gives it"
             )
         return self._stream
+
+    def _consumed(self, text: str) -> StreamConsumed:
+        error = StreamConsumed(text)
+        error.at("body").belongs_to(self.request, self.attempts, self.elapsed)
+        return error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Self
 
 from fastreq.building import URLTypes
 from fastreq.client import Client
-from fastreq.messages import Response
+from fastreq.errors import StreamConsumed
+from fastreq.messages import Request, Response
 
 
 class ByteStream:
@@ -22,18 +24,36 @@ class ByteStream:
             async for chunk in response.iter_bytes():
                 ...
 
-    Leaving either early closes the connection.
+    Leaving either early closes the connection. It is one response, of one request: whoever wants
+    another asks the client again.
     """
 
-    def __init__(self, send: Callable[[], Awaitable[Response]]) -> None:
-        self._send = send
+    def __init__(self, request: Request, send: Callable[[Request], Awaitable[Response]]) -> None:
+        self._request = request
+        self._send: Callable[[Request], Awaitable[Response]] | None = send  # None: it was sent
         self._response: Response | None = None
 
+    def __repr__(self) -> str:
+        return f"<ByteStream of {self._request!r}>"
+
+    def _open(self) -> Awaitable[Response]:
+        send, self._send = self._send, None
+        if send is None:
+            error = StreamConsumed("this stream was asked for already; client.get() makes another")
+            error.belongs_to(self._request, 1, 0.0)
+            raise error
+        return send(self._request)
+
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Chunks(self._send)
+        """The chunks of the body.
+
+        Raises:
+            StreamConsumed: it was iterated over, or entered, before; the first chunk says so.
+        """
+        return _Chunks(self._open)
 
     async def __aenter__(self) -> Response:
-        self._response = await self._send()
+        self._response = await self._open()
         return self._response
 
     async def __aexit__(self, *exc: Any) -> None:
@@ -64,4 +84,4 @@ class StreamClient(Client):
     def get(self, url: URLTypes, **options: Any) -> ByteStream:  # type: ignore[override]
         """A `ByteStream`, to be iterated over, or entered; options as of `Client.request()`."""
         request = self.build_request("GET", url, **options)
-        return ByteStream(lambda: self.send(request, stream=True))
+        return ByteStream(request, partial(self.send, stream=True))

@@ -67,14 +67,49 @@ async def test_entered():
 
 
 async def test_nothing_is_sent_before_it_is_asked_for():
-    """Each iteration is a request of its own."""
     async with serving(reply(b"hello")) as server, StreamClient() as client:
         stream = client.get(server.url())
         assert isinstance(stream, ByteStream)
+        assert f"<ByteStream of <Request GET {server.url()}>>" == repr(stream)
         assert [] == server.requests
-        for _ in range(2):
-            assert [b"hello"] == [piece async for piece in stream]
-        assert 2 == len(server.requests)
+        assert [b"hello"] == [piece async for piece in stream]
+        assert 1 == len(server.requests)
+
+
+@pytest.mark.parametrize("first", ["read", "enter", "fail", "cancel"])
+@pytest.mark.parametrize("second", ["read", "enter"])
+async def test_it_is_one_response_to_one_request(first, second):
+    """Whoever asks again is told so, whatever came of the first time."""
+
+    async def handler(conn):
+        await conn.read_request()
+        if first == "cancel":
+            await conn.wait_closed()
+        elif first != "fail":
+            await conn.send(reply(b"hello"))
+
+    async def ask(how):
+        if how == "enter":
+            async with stream as response:
+                await response.aread()
+        else:
+            async for _ in stream:
+                pass
+
+    async with scripted(handler) as server, StreamClient() as client:
+        stream = client.get(server.url())
+        asking = asyncio.create_task(ask(first))
+        if first == "cancel":
+            while not server.requests:
+                await asyncio.sleep(0)
+            asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled() or (first == "fail") == (asking.exception() is not None)
+        with pytest.raises(StreamConsumed, match="asked for already") as caught:
+            await ask(second)
+
+        assert server.url() == str(caught.value.request.url)
+        assert 1 == len(server.requests)
 
 
 def test_wrong_input_is_refused_at_once():

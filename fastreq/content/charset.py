@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import AsyncIterator
 from typing import Final
 
 BOMS: Final = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -34,28 +33,25 @@ def marked(start: bytes) -> str | None:
     return next((codec for mark, codec in BOMS if start.startswith(mark)), None)
 
 
-async def decoded(
-    pieces: AsyncIterator[bytes], charset: str, *, marks: bool = True
-) -> AsyncIterator[str]:
-    """A text piece by piece, wherever it is cut; what does not fit becomes U+FFFD.
+class TextDecoder:
+    """Decodes a text piece by piece, wherever it is cut; what does not fit becomes U+FFFD."""
 
-    Args:
-        pieces: of the text.
-        charset: its codec.
-        marks: whether a byte order mark counts before that.
-    """
-    start, decoder = b"", None
-    async for piece in pieces:
-        if decoder is None:
-            start += piece
-            if marks and _may_be_a_mark(start):
-                continue
-            decoder, piece = _decoder(start, charset, marks), start
-        yield decoder.decode(piece)
-    if decoder is None:
-        yield _decoder(start, charset, marks).decode(start, True)
-    else:
-        yield decoder.decode(b"", True)
+    def __init__(self, charset: str, *, marks: bool = True) -> None:
+        """`charset` is a codec; `marks`: whether a byte order mark counts before that."""
+        self._charset = charset
+        self._marks = marks
+        self._start = b""  # until it is known what it begins with
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def feed(self, piece: bytes, last: bool = False) -> str:
+        """What the next piece adds to the text; the last one may be empty."""
+        if self._decoder is None:
+            self._start += piece
+            if self._marks and not last and _may_be_a_mark(self._start):
+                return ""
+            self._decoder = _decoder(self._start, self._charset, self._marks)
+            piece, self._start = self._start, b""
+        return self._decoder.decode(piece, last)
 
 
 def _may_be_a_mark(start: bytes) -> bool:

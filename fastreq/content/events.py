@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json as json_codec
-from collections.abc import AsyncIterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from fastreq.content.charset import TextDecoder
+from fastreq.content.reading import TextLines
 from fastreq.errors import DecodingError
 
 MAX_EVENT = 2**20
@@ -107,16 +109,27 @@ class EventParser:
         return event
 
 
-async def events(
-    lines: AsyncIterator[str], parser: EventParser | None = None
-) -> AsyncIterator[ServerSentEvent]:
-    """The events of a stream; a `parser` of the caller's knows afterwards what to reconnect with.
+class EventReader:
+    """The events of a stream, wherever it is cut; the parser knows what to reconnect with."""
 
-    Raises:
-        DecodingError: an event is larger than the parser allows.
-    """
-    parser = EventParser() if parser is None else parser
-    async for line in lines:
-        event = parser.receive(line)
-        if event is not None:
-            yield event
+    def __init__(self, parser: EventParser) -> None:
+        self._parser = parser
+        self._lines = TextLines(TextDecoder("utf-8", marks=False), MAX_EVENT)
+
+    def feed(self, piece: bytes) -> Iterator[ServerSentEvent]:
+        """The events that are complete.
+
+        Raises:
+            DecodingError: an event is larger than the parser allows.
+        """
+        return self._parse(self._lines.feed(piece))
+
+    def end(self) -> Iterator[ServerSentEvent]:
+        """What the last lines complete: nothing, unless the last one is empty."""
+        return self._parse(self._lines.end())
+
+    def _parse(self, lines: Iterable[str]) -> Iterator[ServerSentEvent]:
+        for line in lines:
+            event = self._parser.receive(line)
+            if event is not None:
+                yield event

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from time import monotonic
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
+from fastreq.content.charset import TextDecoder
 from fastreq.content.decode import Decoder, codings_of
 from fastreq.errors import BodyTooLarge, DecodingError, FastreqError, StreamConsumed
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -75,7 +79,7 @@ class DecodedStream:
             StreamConsumed: somebody did so, or all of it has been read.
         """
         if self._is_read or self._held_back:
-            raise StreamConsumed(
+            raise self._consumed(
                 "the body of this response has been read already, or by a loop that was left; "
                 "keep one iterator to go on with: lines = response.iter_lines()"
             )
@@ -100,8 +104,7 @@ class DecodedStream:
                 if not piece:
                     self._end(None)
             except FastreqError as exc:  # what has failed, or cannot be decoded, has no rest
-                self._end(exc)
-                self._stream.drop()
+                self.fail(exc)
                 raise
 
     def _end(self, error: FastreqError | None) -> None:
@@ -127,10 +130,9 @@ class DecodedStream:
         Raises:
             StreamConsumed: some of it was read already.
         """
-        if self._touched:
-            raise StreamConsumed("the body of this response has been read already")
+        self._check_untouched()
         self._touched = self._ended = True
-        self._error = StreamConsumed("the body of this response is being read as it was sent")
+        self._error = self._consumed("the body of this response is being read as it was sent")
         return Undecoded(self._stream, self._end)
 
     async def whole(self) -> bytes:
@@ -140,8 +142,7 @@ class DecodedStream:
             StreamConsumed: some of it was read already.
             BodyTooLarge: it is more than `max_body`.
         """
-        if self._touched:
-            raise StreamConsumed("the body of this response has been read already")
+        self._check_untouched()
         pieces, size = [], 0
         async for piece in self:
             pieces.append(piece)
@@ -153,13 +154,28 @@ class DecodedStream:
                 raise error
         return b"".join(pieces)
 
+    def fail(self, error: FastreqError) -> None:
+        """Whoever reads it cannot use it; nobody will want the rest."""
+        self._end(error)
+        self._stream.drop()
+
+    def _check_untouched(self) -> None:
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        if self._touched:
+            raise self._consumed("the body of this response has been read already")
+
+    def _consumed(self, text: str) -> StreamConsumed:
+        error = StreamConsumed(text)
+        self._blame(error)
+        return error
+
     async def aclose(self) -> None:
         """Drop the rest, and wait until that is done."""
         self._touched = True
         self._ready = iter(())
-        if not self._is_read:
-            dropped = StreamConsumed("the body of this response was dropped before its end")
-            self._error = self._error or dropped
+        if not self._is_read and self._error is None:
+            self._error = self._consumed("the body of this response was dropped before its end")
         try:
             self._end(None)
         finally:  # whatever a hook says to that
@@ -176,8 +192,10 @@ class Undecoded:
         self._stream = stream
         self._end = end
 
-    async def read(self) -> bytes:
-        """The next piece; b"" at the end."""
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
             piece = await self._stream.read()
         except FastreqError as exc:
@@ -185,6 +203,23 @@ class Undecoded:
             raise
         if not piece:
             self._end(None)
+            raise StopAsyncIteration
+        return piece
+
+
+class Whole:
+    """A body that is whole already, as a stream of it would be."""
+
+    def __init__(self, body: bytes) -> None:
+        self._rest = body
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece, self._rest = self._rest, b""
+        if not piece:
+            raise StopAsyncIteration
         return piece
 
 
@@ -196,47 +231,171 @@ def too_large(limit: int) -> str:
     )
 
 
-async def once(body: bytes) -> AsyncIterator[bytes]:
-    """A body that is whole already, as a stream of it would be."""
-    if body:
-        yield body
+# ---- what users iterate over: no generators, which a cancelled read would end for good
 
 
-async def resized(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of `size`, but for the last."""
-    held = bytearray()
-    async for piece in pieces:
+class Deferred(Generic[T]):
+    """An iterator that is made when somebody asks for its first item.
+
+    A read that is cancelled loses nothing, and the next goes on.
+    """
+
+    def __init__(self, make: Callable[[], AsyncIterator[T]]) -> None:
+        self._make = make
+        self._items: AsyncIterator[T] | None = None
+        self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._closed:
+            raise StopAsyncIteration
+        if self._items is None:
+            self._items = self._make()
+        return await anext(self._items)
+
+    async def aclose(self) -> None:
+        """End it, as a generator is ended; the body is the response's to drop."""
+        self._closed = True
+
+
+class Maker(Protocol[T_co]):
+    """Makes items of the pieces of a body, wherever that is cut."""
+
+    def feed(self, piece: bytes) -> Iterable[T_co]:
+        """What the next piece completes; to be taken to its end before the next is fed."""
+        ...
+
+    def end(self) -> Iterable[T_co]:
+        """What is left at the end."""
+        ...
+
+
+class Made(Generic[T]):
+    """What a maker makes of the pieces of a body.
+
+    A read that is cancelled loses nothing, and the next goes on.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], AsyncIterator[bytes]],
+        maker: Maker[T],
+        fail: Callable[[FastreqError], None],
+    ) -> None:
+        self._begin = begin  # gives the pieces, when somebody asks for the first item
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._maker = maker
+        self._fail = fail  # is told of an error of the maker's, and completes it
+        self._ready: Iterator[T] = iter(())
+        self._error: FastreqError | None = None
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        while True:
+            try:
+                for item in self._ready:
+                    return item
+            except FastreqError as exc:
+                self._error = exc
+                self._fail(exc)
+                raise
+            if self._ended:
+                raise StopAsyncIteration
+            if self._pieces is None:
+                self._pieces = self._begin()
+            try:
+                piece = await anext(self._pieces)
+            except StopAsyncIteration:
+                self._ended = True
+                self._ready = iter(self._maker.end())
+            else:
+                self._ready = iter(self._maker.feed(piece))
+
+    async def aclose(self) -> None:
+        """End it, as a generator is ended; the body is the response's to drop."""
+        self._ended, self._ready = True, iter(())
+
+
+# ---- makers
+
+
+class Resizer:
+    """The same bytes in pieces of one size, but for the last."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held = bytearray()
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The pieces that are full."""
+        held, size = self._held, self._size
         held += piece
         end = len(held) - len(held) % size
         for start in range(0, end, size):
             yield bytes(held[start : start + size])
         del held[:end]
-    if held:
-        yield bytes(held)
+
+    def end(self) -> Iterable[bytes]:
+        """The last one, if something is left for it."""
+        return (bytes(self._held),) if self._held else ()
 
 
-async def lines(text_pieces: AsyncIterator[str], max_line: int | None = None) -> AsyncIterator[str]:
-    """The lines of a text, without their ends (CRLF, LF or CR), wherever it is cut.
+class LineSplitter:
+    """The lines of a text, without their ends (CRLF, LF or CR), wherever it is cut."""
 
-    Raises:
-        DecodingError: a line has more than `max_line` characters.
-    """
-    held: list[str] = []  # the parts of a line, joined once
-    size = 0  # characters of them
-    after_cr = False  # of the last piece; an LF that follows belongs to it
-    async for text in text_pieces:
-        if not text:
-            continue
-        if after_cr and text[0] == "\n":
+    def __init__(self, max_line: int | None = None) -> None:
+        self._max_line = max_line  # characters
+        self._held: list[str] = []  # the parts of a line, joined once
+        self._size = 0  # characters of them
+        self._after_cr = False  # of the last piece; an LF that follows belongs to it
+
+    def feed(self, text: str) -> Iterator[str]:
+        """The lines that are complete.
+
+        Raises:
+            DecodingError: a line has more than `max_line` characters.
+        """
+        if self._after_cr and text[:1] == "\n":
             text = text[1:]
-        after_cr = text.endswith("\r")
+            self._after_cr = False
+        if not text:
+            return
+        self._after_cr = text.endswith("\r")
         first, *rest = _LINE_END.split(text)
-        held.append(first)
-        size += len(first)
+        self._held.append(first)
+        self._size += len(first)
         for line in rest:
-            yield "".join(held)
-            held, size = [line], len(line)
-        if max_line is not None and size > max_line:
-            raise DecodingError(f"a line of the body is over {max_line} characters")
-    if last := "".join(held):
-        yield last
+            whole = "".join(self._held)
+            self._held, self._size = [line], len(line)
+            yield whole
+        if self._max_line is not None and self._size > self._max_line:
+            raise DecodingError(f"a line of the body is over {self._max_line} characters")
+
+    def end(self) -> Iterable[str]:
+        """The last line, if it has no end of its own."""
+        last = "".join(self._held)
+        return (last,) if last else ()
+
+
+class TextLines:
+    """The lines of a body that is text."""
+
+    def __init__(self, text: TextDecoder, max_line: int | None = None) -> None:
+        self._text = text
+        self._lines = LineSplitter(max_line)
+
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """The lines that are complete."""
+        return self._lines.feed(self._text.feed(piece))
+
+    def end(self) -> Iterator[str]:
+        """What is left."""
+        yield from self._lines.feed(self._text.feed(b"", last=True))
+        yield from self._lines.end()

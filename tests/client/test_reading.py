@@ -310,6 +310,121 @@ async def test_pieces_as_they_came_may_be_read_by_one_loop_after_another():
         assert first + rest == NOISE
 
 
+WAYS = {
+    "pieces": lambda response: response.pieces(),
+    "iter_bytes": lambda response: response.iter_bytes(),
+    "sized": lambda response: response.iter_bytes(3),
+    "iter_raw": lambda response: response.iter_raw(),
+    "iter_lines": lambda response: response.iter_lines(),
+    "iter_events": lambda response: response.iter_events(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("coding", ["", "gzip"])
+async def test_a_read_that_is_cancelled_may_be_repeated(way, coding):
+    """As by an idle timeout of the caller's: nothing is lost, and it does not look like the end."""
+    text = b"data: \xc3\xa4\n\ndata: b\n\n"
+    body = gzip.compress(text, mtime=0) if coding else text
+    go_on = asyncio.Event()
+
+    async def handler(conn):
+        await conn.read_request()
+        head, _, _ = reply(body, f"Content-Encoding: {coding}").partition(b"\r\n\r\n")
+        await conn.send(head + b"\r\n\r\n")
+        for byte in body:
+            await conn.send(bytes([byte]))
+            await go_on.wait()
+            go_on.clear()
+
+    async def taken(items):
+        """All of them, by reads that are cancelled each time they have to wait."""
+        got = []
+        while True:
+            reading = asyncio.ensure_future(anext(items))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            if not reading.done():
+                reading.cancel()
+                go_on.set()
+            try:
+                got.append(await reading)
+            except asyncio.CancelledError:
+                continue
+            except StopAsyncIteration:
+                return got
+
+    async with (
+        scripted(handler) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        got = await taken(WAYS[way](response))
+
+    if way == "iter_lines":
+        assert text.decode().split("\n")[:-1] == got
+    elif way == "iter_events":
+        assert ["ä", "b"] == [event.data for event in got]
+    elif way == "iter_raw":
+        assert body == b"".join(got)
+    else:
+        assert text == b"".join(got)
+
+
+@pytest.mark.parametrize("way", ["iter_bytes", "sized", "iter_raw", "iter_lines", "iter_events"])
+async def test_an_iterator_that_was_closed_has_ended(way):
+    """As a generator does; what is left of the body stays with the response."""
+    async with (
+        serving(reply(b"data: a\n\ndata: b\n\n")) as server,
+        Client() as client,
+        client.stream("GET", server.url()) as response,
+    ):
+        items = WAYS[way](response)
+        await anext(items)
+        await items.aclose()
+        assert [] == [item async for item in items]
+
+
+async def test_an_error_of_what_was_made_of_a_body_stays():
+    """And names whose body it was."""
+    flood = reply(b"data: " + b"x" * 2_000_000)
+    async with serving(flood) as server, Client() as client:
+        async with client.stream("GET", server.url("/x")) as response:
+            streamed = response.iter_events()
+            whole = (await client.get(server.url("/x"))).iter_events()
+            for events in (streamed, streamed, whole, whole):
+                with pytest.raises(DecodingError, match="over 1048576 characters") as caught:
+                    await anext(events)
+                assert "body" == caught.value.phase
+                assert f"(GET {server.url('/x')}, after " in str(caught.value)
+        assert 0 == client.stats().total.leased
+
+
+@pytest.mark.parametrize("how", ["body", "twice", "closed", "raw"])
+async def test_what_is_not_there_to_be_read_says_whose_it_was(how):
+    packed = reply(gzip.compress(b"x"), "Content-Encoding: gzip")
+    async with serving(packed) as server, Client() as client:
+        async with client.stream("GET", server.url("/x")) as response:
+            text = {"body": "is a stream", "twice": "read already", "closed": "was dropped"}
+            if how == "raw":
+                response = await client.get(server.url("/x"))
+            elif how == "twice":
+                assert [b"x"] == [piece async for piece in response.iter_bytes()]
+            elif how == "closed":
+                await response.aclose()
+            with pytest.raises(StreamConsumed, match=text.get(how, "is not kept")) as caught:
+                if how == "body":
+                    response.body  # noqa: B018
+                elif how == "raw":
+                    await anext(response.iter_raw())
+                else:
+                    await response.aread()
+
+        error = caught.value
+        assert server.url("/x") == str(error.request.url)
+        assert ("body", 1) == (error.phase, error.attempts)
+
+
 @pytest.mark.parametrize("size", [0, -1, "3", 2.5, True])
 async def test_a_size_of_pieces_that_cannot_be(size):
     async with (

@@ -397,3 +397,31 @@ async def test_cancelling_closes_the_connection():
             await reading
 
         assert 0 == client.stats().total.open
+
+
+async def test_events_that_were_broken_off_have_not_ended():
+    """By a read that was cancelled, or an error: who asks again is told so."""
+
+    async def handler(conn):
+        await conn.read_request()
+        await conn.send(until_close("data: a\n\n"))
+        await conn.wait_closed()
+
+    async with scripted(handler) as server, Client() as client:
+        events = client.events(server.url("/"))
+        assert "a" == (await anext(events)).data
+        reading = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        with pytest.raises(fastreq.StreamConsumed, match="begins anew"):
+            await anext(events)
+        assert 0 == client.stats().total.open
+
+    async with serving(reply(status="404 X")) as server, Client() as client:
+        events = client.events(server.url("/"))
+        with pytest.raises(HTTPStatusError):
+            await anext(events)
+        with pytest.raises(fastreq.StreamConsumed):
+            await anext(events)

@@ -1,16 +1,13 @@
 """events.py: server-sent events by the rules of WHATWG HTML, section 9.2.6."""
 
 import time
-from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import each_row
 
-from fastreq.content.charset import decoded
-from fastreq.content.events import MAX_EVENT, EventParser, ServerSentEvent, events
-from fastreq.content.reading import lines
+from fastreq.content.events import MAX_EVENT, EventParser, EventReader, ServerSentEvent
 from fastreq.errors import DecodingError
 
 
@@ -22,17 +19,11 @@ def parsed(text: str) -> list[ServerSentEvent]:
     return [event for event in received if event is not None]
 
 
-async def later(items: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for item in items:
-        yield item
-
-
-async def read(body: bytes, step: int, parser: EventParser | None = None) -> list[ServerSentEvent]:
+def read(body: bytes, step: int, parser: EventParser | None = None) -> list[ServerSentEvent]:
     """The events of a body that comes `step` bytes at a time."""
+    reader = EventReader(parser or EventParser())
     pieces = [body[start : start + step] for start in range(0, len(body), step)]
-    return [
-        event async for event in events(lines(decoded(later(pieces), "utf-8", marks=False)), parser)
-    ]
+    return [*(event for piece in pieces for event in reader.feed(piece)), *reader.end()]
 
 
 def event(data: str, **rest: object) -> ServerSentEvent:
@@ -150,11 +141,11 @@ def test_retry_is_known_at_once_and_kept():
     assert "<EventParser last_event_id='' retry=50>" == repr(parser)
 
 
-async def test_the_parser_of_the_caller_knows_what_came():
+def test_the_parser_of_the_caller_knows_what_came():
     parser = EventParser()
     body = b"retry: 9\nid: 1\ndata: a\n\nid: 2\ndata: b"
 
-    assert [event("a", id="1", retry=9)] == await read(body, 5, parser)
+    assert [event("a", id="1", retry=9)] == read(body, 5, parser)
     assert ("1", 9) == (parser.last_event_id, parser.retry)
 
 
@@ -166,23 +157,15 @@ EVENTS = [event("grüße"), event("a\nb"), event("🐍", event="x", id="1")]
 
 
 @pytest.mark.parametrize("step", range(1, len(BODY.encode()) + 1))
-async def test_events_are_the_same_however_the_network_cuts_them(step):
+def test_events_are_the_same_however_the_network_cuts_them(step):
     """Lines end in CRLF, LF or CR, all of them in one stream."""
-    assert EVENTS == await read(BODY.encode(), step)
+    assert EVENTS == read(BODY.encode(), step)
 
 
-async def test_an_event_is_there_as_soon_as_its_empty_line_is():
+def test_an_event_is_there_as_soon_as_its_empty_line_is():
     """A CR ends the line: what comes after it, perhaps never, is not waited for."""
     for end in (b"\n", b"\r\n", b"\r"):
-        seen = []
-
-        async def body(end=end, seen=seen):
-            yield b"data: a" + end + end
-            seen.append("asked for more")
-
-        async for one in events(lines(decoded(body(), "utf-8", marks=False))):
-            assert not seen
-            assert event("a") == one
+        assert [event("a")] == list(EventReader(EventParser()).feed(b"data: a" + end + end))
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))))
