@@ -24,9 +24,16 @@ from fastreq.content.reading import too_large
 from fastreq.content.sources import replayable
 from fastreq.deadline import NEVER
 from fastreq.engine import Engine
-from fastreq.errors import BodyTooLarge, FastreqError, StreamConsumed, TotalTimeout
+from fastreq.errors import (
+    BodyTooLarge,
+    ClientClosed,
+    FastreqError,
+    StreamConsumed,
+    TotalTimeout,
+)
 from fastreq.exchange import BREATH_SECONDS, Exchange
 from fastreq.http1.body import StreamedBody
+from fastreq.http1.request import encode_head, outgoing
 from fastreq.messages import Request, Response, ResponseHead
 from fastreq.pacing import PacedHost, Pacing
 from fastreq.policies import retries
@@ -83,6 +90,7 @@ class Policies:
         self.max_body = max_body
         self.hooks = hooks
         self.transport = transport
+        self.is_closed = False
         self.are_plain = pacing is None and hooks is None and transport is None
 
 
@@ -370,10 +378,17 @@ class Call:
     async def _ask_transport(self, request: Request) -> Response:
         """Have the request answered by what stands in for pool and wire."""
         transport = cast(Transport, self._policies.transport)
+        if self._policies.is_closed:
+            raise ClientClosed("the client was closed before the request was sent")
+        outgoing(request, encode_head(request))  # refuses what the wire would refuse
         seconds = None if self.due == NEVER else max(0.0, self.due - monotonic())
         try:
             async with asyncio.timeout(seconds) as limit:
                 response = await transport.send(request)
+                if not isinstance(response, Response):
+                    raise TypeError(f"{transport!r} gave {response!r}; expected a fastreq.Response")
+                if not self._streams:
+                    await self._read_whole(response)
         except TimeoutError as exc:
             if not limit.expired():
                 raise
@@ -382,6 +397,17 @@ class Call:
         response.request = request
         _keep_cookies(self._policies.cookies, response)
         return response
+
+    async def _read_whole(self, response: Response) -> None:
+        """Have what a transport gave as it would be from the wire: with its body, if that fits."""
+        limit = self._policies.max_body
+        try:
+            body = await response.aread()
+            if limit is not None and len(body) > limit:
+                raise BodyTooLarge(too_large(limit)).at("body")
+        except BaseException:
+            await response.aclose()
+            raise
 
     async def _trace(self, hooks: Hooks, request: Request) -> Response:
         """The same, told to those who listen."""

@@ -362,7 +362,7 @@ class Response:
 
     def when_ended(self, call: Callable[[FastreqError | None], None]) -> None:
         """Have `call` called once the body has ended, or has failed: at once, if it has."""
-        if self._stream is None:
+        if self._stream is None or self.is_read:
             call(None)
         else:
             self._stream.when_ended = call
@@ -387,6 +387,11 @@ class Response:
         raise error
 
     # ---- the body
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the whole body is here; else this response streams."""
+        return self._body is not None
 
     @property
     def body(self) -> bytes:

@@ -221,6 +221,11 @@ class OutgoingBody:
                 f"the body ended {self._missing} bytes short of its Content-Length"
             )
 
+    async def content(self) -> bytes:
+        """All of it at once, without the framing of chunks, for who stands in for the wire."""
+        async with aclosing(_raw_pieces(self._source) if self._chunked else self.pieces()) as all_:
+            return b"".join([bytes(piece) async for piece in all_])
+
 
 def _is_chunked(head: bytes) -> bool:
     return head.endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n")

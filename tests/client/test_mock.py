@@ -1,9 +1,12 @@
 """The seam: a transport in place of pool and wire, and all else as it is (issue 3, 13)."""
 
 import asyncio
+import gzip
+import io
 import json
 
 import pytest
+from servers.scripted import reply, scripted, serving
 
 import fastreq
 from fastreq import Client, Digest, Hooks, Request, Response, Retry, Timeout
@@ -48,11 +51,93 @@ async def test_no_socket_is_opened():
         assert 0 == client.stats().total.open
 
 
+class Giving:
+    """A transport of one's own, which gives something."""
+
+    def __init__(self, given):
+        self.given = given
+        self.sent = 0
+
+    async def send(self, request):
+        self.sent += 1
+        return self.given
+
+    async def aclose(self):
+        pass
+
+
 @pytest.mark.parametrize("given", [None, b"bytes", (200, b""), 200])
-async def test_what_is_no_response(given):
-    async with client_of(lambda request: given) as client:
-        with pytest.raises(TypeError, match=r"expected a fastreq\.Response"):
-            await client.get("http://a.test/")
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_no_response(given, stream):
+    for transport in (MockTransport(lambda request: given), Giving(given)):
+        async with Client(transport=transport) as client:
+            with pytest.raises(TypeError, match=r"expected a fastreq\.Response"):
+                await client.send(client.build_request("GET", "http://a.test/"), stream=stream)
+
+
+async def byte_by_byte():
+    yield b"a"
+    yield b"b"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [lambda: iter([b"a", b"b"]), byte_by_byte, lambda: io.BytesIO(b"ab"), lambda: [b"a", b"b"]],
+)
+@pytest.mark.parametrize("compress", [None, "gzip"])
+async def test_a_handler_has_the_whole_body(content, compress):
+    """As a server would, however it is sent."""
+    transport = MockTransport(ok)
+    async with Client(transport=transport) as client:
+        await client.post("http://a.test/", content=content(), compress=compress)
+
+    body = transport.requests[0].content
+    assert b"ab" == (gzip.decompress(body) if compress else body)
+
+
+WRONG = [
+    # what the wire refuses, of a request that can be made
+    ({"content": b"abc", "headers": {"Content-Length": "5"}}, "for a body of 3 bytes"),
+    ({"content": lambda: iter([b"abc"]), "headers": {"Content-Length": "5"}}, "2 bytes short"),
+    ({"content": lambda: iter([b"abc"]), "headers": {"Content-Length": "2"}}, "1 bytes longer"),
+    ({"headers": [("Host", "a"), ("Host", "b")]}, "expected one host"),
+    ({"content": b"abc", "headers": {"Transfer-Encoding": "gzip"}}, "only chunked can be sent"),
+    ({"content": lambda: iter(["abc"])}, "expected pieces of bytes"),
+]
+
+
+@pytest.mark.parametrize(("options", "text"), WRONG, ids=range(len(WRONG)))
+async def test_what_the_wire_refuses_is_refused(options, text):
+    """Else tests would pass, and what they test fail."""
+    transport = MockTransport(ok)
+    options = {name: given() if callable(given) else given for name, given in options.items()}
+    async with Client(transport=transport) as client:
+        with pytest.raises(fastreq.LocalProtocolError, match=text):
+            await client.post("http://a.test/", **options)
+
+    assert [] == transport.requests
+
+
+async def test_a_stream_that_was_sent_is_not_sent_again():
+    async with client_of(ok) as client:
+        request = client.build_request("POST", "http://a.test/", content=iter([b"a"]))
+        await client.send(request)
+        with pytest.raises(fastreq.StreamConsumed, match="has been sent once"):
+            await client.send(request)
+
+
+@pytest.mark.parametrize("size", [10, 11])
+async def test_max_body_holds(size):
+    """For buffered bodies, as everywhere."""
+    async with client_of(lambda request: Response(200, content=bytes(size)), max_body=10) as client:
+        if size > 10:
+            with pytest.raises(fastreq.BodyTooLarge, match="max_body=10") as caught:
+                await client.get("http://a.test/x")
+            assert ("body", "/x") == (caught.value.phase, caught.value.request.url.path)
+        else:
+            assert bytes(size) == (await client.get("http://a.test/x")).body
+        async with client.stream("GET", "http://a.test/") as response:
+            assert size == sum([len(piece) async for piece in response.iter_bytes()])
 
 
 async def test_what_a_handler_raises_is_the_callers():
@@ -132,6 +217,20 @@ async def test_a_closed_client_sends_nothing():
     assert [] == transport.requests
 
 
+async def test_a_client_that_is_closed_in_a_call_asks_no_more():
+    """As between two tries: its transport may be closed, too."""
+    waiting = asyncio.Event()
+    hooks = Hooks(retry=lambda event: waiting.set())
+    transport = MockTransport(lambda request: Response(503))
+    client = Client(transport=transport, retry=Retry(3, backoff=0.05, jitter=False), hooks=hooks)
+    asking = asyncio.create_task(client.get("http://a.test/"))
+    await waiting.wait()
+    await client.aclose()
+    with pytest.raises(fastreq.ClientClosed):
+        await asking
+    assert 1 == len(transport.requests)
+
+
 async def test_one_response_for_all_requests():
     """Each request gets a copy, so that what was got before stays as it was."""
     answer = Response(200, content="the same")
@@ -141,6 +240,68 @@ async def test_one_response_for_all_requests():
 
     assert ["/1", "/2"] == [response.url.path for response in (first, second)]
     assert "the same" == first.text == second.text
+
+
+# ---- responses of a real client, handed on
+
+
+def handing_on(inner, url):
+    """A transport that has another client answer; as itself, and as a handler."""
+
+    async def send(request):
+        return await inner.send(inner.build_request(request.method, url), stream=True)
+
+    transport = Giving(None)
+    transport.send = send
+    return [transport, MockTransport(send)]
+
+
+async def test_a_response_that_streams_is_read_for_who_wants_it_whole():
+    """Its connection is free again, and its end is told."""
+    ended = []
+    hooks = Hooks(response_end=ended.append)
+    packed = reply(gzip.compress(b"hello"), "Content-Encoding: gzip")
+    async with serving(packed) as server, Client() as inner:
+        for transport in handing_on(inner, server.url("/")):
+            async with Client(transport=transport, hooks=hooks) as client:
+                response = await client.get("http://a.test/")
+                assert b"hello" == response.body
+                assert response.is_read
+                assert "http://a.test/" == str(response.url)
+        assert (0, 1) == (inner.stats().total.leased, inner.stats().total.opened)
+    assert [None, None] == [event.error for event in ended]
+
+
+async def test_a_response_that_streams_is_handed_on_to_who_streams():
+    ended = []
+    hooks = Hooks(response_end=ended.append)
+    async with serving(reply(b"a\nb")) as server, Client() as inner:
+        for transport in handing_on(inner, server.url("/")):
+            async with (
+                Client(transport=transport, hooks=hooks) as client,
+                client.stream("GET", "http://a.test/") as response,
+            ):
+                assert not response.is_read
+                assert ["a", "b"] == [line async for line in response.iter_lines()]
+        assert 0 == inner.stats().total.leased
+    assert [None, None] == [event.error for event in ended]
+
+
+async def test_a_response_that_is_not_read_in_time_is_dropped():
+    """The total is for its body, too."""
+
+    async def stalling(conn):
+        await conn.read_request()
+        await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")
+        await conn.wait_closed()
+
+    async with scripted(stalling) as server, Client() as inner:
+        for transport in handing_on(inner, server.url("/")):
+            async with Client(transport=transport, timeout=Timeout(total=0.05)) as client:
+                with pytest.raises(fastreq.TotalTimeout, match="gave no answer in time") as caught:
+                    await client.get("http://a.test/")
+                assert "head" == caught.value.phase
+        assert 0 == inner.stats().total.open
 
 
 # ---- reading
