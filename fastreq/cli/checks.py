@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import fastreq
 from fastreq import URL, Client, FastreqError, Timeout, new_event_loop, tls
-from fastreq.policies.proxies import Proxy
+from fastreq.policies.proxies import Proxies, Proxy
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 
@@ -237,6 +237,20 @@ def _number(limit: int) -> int | None:
 
 
 # ---- the network
+
+
+def resolving_proxy(text: str) -> Proxy | None:
+    """The proxy of the environment that looks up the name in a URL, if one does."""
+    try:
+        proxy = Proxies(None, os.environ).choose(URL(text))
+    except FastreqError:
+        return None  # what is wrong with either is said elsewhere
+    return proxy if proxy is not None and proxy.resolves else None
+
+
+def names_of_proxy(host: str, proxy: Proxy) -> Finding:
+    """A name that nobody looks up here, so that nothing is wrong if nobody could."""
+    return Finding("DNS", OK, f"{host} is for the proxy {proxy} to look up", facts={"host": host})
 
 
 async def names(host: str) -> Finding:

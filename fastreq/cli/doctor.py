@@ -46,7 +46,9 @@ def _here() -> Iterable[Finding]:
 
 
 async def _network(options: argparse.Namespace) -> list[Finding]:
-    findings = [await checks.names(options.host or _host_of(options.url) or "localhost")]
+    host = options.host or _host_of(options.url) or "localhost"
+    proxy = checks.resolving_proxy(options.url) if options.url and not options.host else None
+    findings = [checks.names_of_proxy(host, proxy) if proxy else await checks.names(host)]
     if options.url is not None:
         findings.append(await checks.reached(options.url, verify_of(options)))
     return findings

@@ -40,6 +40,8 @@ MAX_SOCKS_TEXT: Final = 255
 """Bytes of a user name, a password and a host name in SOCKS (RFC 1928 and 1929)."""
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
+_HALF_A_SCHEME = re.compile(r"(?:https?|socks5h?):.*@", re.ASCII | re.IGNORECASE | re.DOTALL)
 
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -82,6 +84,12 @@ class Proxy:
         if not separator:
             scheme, rest = "http", given
         scheme = scheme.lower()
+        # Something of a password may stand before "://", or behind "http:".
+        if not _SCHEME.fullmatch(scheme) or (not separator and _HALF_A_SCHEME.match(given)):
+            raise InvalidURL(
+                "this is not the URL of a proxy; write http://user:password@host:port, with user "
+                "name and password percent-encoded"
+            )
         if scheme not in PORTS:
             raise UnsupportedProtocol(
                 f"{quoted(scheme)} is no kind of proxy that we speak to: {', '.join(PORTS)}"

@@ -9,6 +9,7 @@ from collections import namedtuple
 
 import certifi
 import pytest
+from servers.proxies import relaying
 from servers.scripted import reply, serving
 
 import fastreq
@@ -64,6 +65,28 @@ def test_what_does_not_work(capsys, arguments):
     said = capsys.readouterr()
     assert "" == said.err
     assert 1 == sum(line.startswith("failed ") for line in said.out.splitlines())
+
+
+async def test_a_name_that_only_the_proxy_knows(cli_async, monkeypatch):
+    """It is not looked up here, and nothing is wrong with that."""
+    url = "http://inside.invalid/"
+    async with serving(reply()) as origin, relaying({"inside.invalid:80": origin.port}) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url())
+        through = await cli_async("doctor", "--json", url)
+        asked = await cli_async("doctor", "--json", "--host", "inside.invalid", url)
+        monkeypatch.setenv("no_proxy", "inside.invalid")
+        past = await cli_async("doctor", "--json", url)
+
+    for done, levels in [
+        (through, ("ok", "ok")),
+        (asked, ("failed", "ok")),
+        (past, ("failed", "failed")),
+    ]:
+        found = {finding["name"]: finding for finding in json.loads(done.out)["findings"]}
+        assert levels == (found["DNS"]["level"], found["connection"]["level"])
+        assert ("failed" in levels) == bool(done.code)
+    found = {finding["name"]: finding for finding in json.loads(through.out)["findings"]}
+    assert f"for the proxy {proxy.url('')} to look up" in found["DNS"]["text"]
 
 
 def test_an_environment_that_is_wrong(capsys, monkeypatch, tmp_path):
