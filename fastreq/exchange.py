@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from fastreq.deadline import blocked
 from fastreq.errors import (
+    FastreqError,
     ReadTimeout,
     RemoteProtocolError,
     StreamConsumed,
@@ -163,8 +164,10 @@ class Exchange(ResponseReader):
         if monotonic() >= self.breath_due:
             await self.breathe()
         while not body.pieces:
-            if self.error is not None:
+            if isinstance(self.error, FastreqError):
                 raise self.error.with_traceback(None)  # which would grow with each that asks
+            if self.error is not None:  # of the body that was sent: it says where
+                raise self.error
             if self.connection is None:
                 return b""
             await self.connection.wait_for_body(self)

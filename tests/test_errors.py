@@ -219,7 +219,8 @@ async def test_what_fails_on_its_way_says_all(response, kind, phase, how):
     assert error.elapsed > 0
     assert server.url("") in str(error)
     assert re.search(r"after \d+\.\d s", str(error))
-    assert str(error) == str(pickle.loads(pickle.dumps(error)))
+    if error.__cause__ is None:  # which tblib, once dask has installed it, would pickle too
+        assert str(error) == str(pickle.loads(pickle.dumps(error)))
 
 
 async def test_what_is_told_of_a_connection():

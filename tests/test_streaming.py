@@ -217,6 +217,33 @@ async def test_a_cancelled_read_may_be_repeated():
         assert [b"def"] == [piece async for piece in pieces]
 
 
+async def test_what_the_source_of_an_upload_raises_says_where():
+    """Also where it is met by who reads the answer."""
+    go_on = asyncio.Event()
+
+    async def handler(conn: Connection) -> None:
+        await conn.read_head()
+        await conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        await conn.wait_closed()
+
+    async def source():
+        yield b"some of it"
+        await go_on.wait()
+        raise KeyError("mine")
+
+    async with (
+        scripted(handler) as server,
+        Client() as client,
+        client.stream("POST", server.url(), content=source()) as response,
+    ):
+        pieces = response.pieces()
+        assert b"half" == await anext(pieces)
+        go_on.set()
+        with pytest.raises(KeyError, match="mine") as caught:
+            await anext(pieces)
+        assert "source" in [entry.name for entry in caught.traceback]
+
+
 @pytest.mark.parametrize(
     ("sent", "error"),
     [
@@ -241,9 +268,10 @@ async def test_an_error_stays(sent, error):
         with pytest.raises(error):
             while True:
                 await anext(pieces)
-        for _ in range(2):
-            with pytest.raises(error):
+        for _ in range(50):
+            with pytest.raises(error) as caught:
                 await anext(pieces)
+        assert len(caught.traceback) < 10, "it does not grow with each that asks"
         with pytest.raises(error):
             async for _ in response.iter_bytes():
                 pass
