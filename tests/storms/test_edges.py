@@ -238,7 +238,7 @@ async def go_on(response):
         async for piece in response.iter_bytes():
             print(piece)
     except fastreq.ClientClosed as exc:
-        print(exc)
+        print(str(exc).partition(" (GET ")[0])
 
 loop = make_loop()
 server = scripted(endless)
