@@ -14,7 +14,7 @@ import asyncio
 import random
 import time
 from collections.abc import Coroutine
-from contextlib import closing, nullcontext
+from contextlib import closing
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -26,7 +26,6 @@ from fastreq.deadline import NEVER
 from fastreq.engine import Engine
 from fastreq.errors import (
     BodyTooLarge,
-    ClientClosed,
     FastreqError,
     StreamConsumed,
     TotalTimeout,
@@ -35,12 +34,12 @@ from fastreq.exchange import BREATH_SECONDS, Exchange
 from fastreq.http1.body import StreamedBody
 from fastreq.http1.request import encode_head, outgoing
 from fastreq.messages import Request, Response, ResponseHead
-from fastreq.pacing import PacedHost, Pacing
+from fastreq.pacing import PacedHost, Pacing, Waits, leave, leave_with
 from fastreq.policies import retries
 from fastreq.policies.auth import Auth, from_userinfo
 from fastreq.policies.cookies import Cookies
 from fastreq.policies.redirects import STATUSES, Hops, next_request, same_origin
-from fastreq.policies.retries import Budget, Retry
+from fastreq.policies.retries import Budgets, Retry
 from fastreq.routing import Routes
 from fastreq.trace import (
     Hooks,
@@ -84,13 +83,13 @@ class Policies:
         self.routes = routes
         self.cookies = cookies
         self.pacing = pacing
-        self.budget = Budget()
+        self.waits = Waits()
+        self.budgets = Budgets()
         self.max_redirects = max_redirects
         self.sensitive = sensitive
         self.max_body = max_body
         self.hooks = hooks
         self.transport = transport
-        self.is_closed = False
         self.are_plain = pacing is None and hooks is None and transport is None
 
 
@@ -172,12 +171,22 @@ async def _decode(
     return decoded[0] if len(decoded) == 1 else b"".join(decoded)
 
 
+def _no_time(host: PacedHost, request: Request) -> FastreqError:
+    """The error of a request that would have to wait for longer than there is time."""
+    text = (
+        f"no turn for {request.url.origin} for {host.wait():.1f} s, which is more than is left: "
+        f"{host.reason()}; Timeout(total=...) moves it"
+    )
+    return TotalTimeout(text).at("pool")
+
+
 class Call:
     """One call: what it may do, and how far it has come."""
 
     __slots__ = (
         "_at_home",
         "_engine",
+        "_has_begun",
         "_options",
         "_policies",
         "_streams",
@@ -194,6 +203,7 @@ class Call:
         self._options = options
         self._streams = streams
         self._at_home = True  # no redirect has left the origin that was asked for
+        self._has_begun = False  # something has been sent, or was about to be
         self.attempts = 0
         self.started = monotonic()
         timeout = options.timeout
@@ -278,7 +288,7 @@ class Call:
         return self._paced(request) if retry is None else self._retry(retry, request)
 
     async def _retry(self, retry: Retry, request: Request) -> Response:
-        budget = self._policies.budget
+        budget = self._policies.budgets.of(request.url.origin)
         budget.sent(monotonic())
         attempt = 0
         while True:
@@ -291,8 +301,11 @@ class Call:
             delay = retries.delay(
                 retry, attempt, response, error, request, time.time(), random.uniform
             )
-            now = monotonic()
-            if delay is None or now + delay >= self.due or not budget.spend(retry.budget, now):
+            if (
+                delay is None
+                or not self._has_time_for(max(delay, self._wait(request)))
+                or not budget.spend(retry.budget, monotonic())
+            ):
                 if error is not None:
                     raise error
                 return cast(Response, response)
@@ -300,22 +313,42 @@ class Call:
                 await response.aclose()
             if (hooks := self._policies.hooks) is not None and hooks.retry is not None:
                 hooks.retry(RetryScheduled(request, attempt, delay, response, error))
-            await asyncio.sleep(delay)
+            async with self._policies.waits.until_closed("waited to be tried again"):
+                await asyncio.sleep(delay)
+
+    def _has_time_for(self, seconds: float) -> bool:
+        return monotonic() + seconds < self.due
+
+    def _host(self, request: Request) -> PacedHost | None:
+        pacing = self._policies.pacing
+        return pacing.host(request.url.origin) if pacing is not None else None
+
+    def _wait(self, request: Request) -> float:
+        """Seconds that the host's policy is known to keep this waiting, at the least."""
+        host = self._host(request)
+        return 0.0 if host is None else host.wait()
 
     def _paced(self, request: Request) -> Exchanging:
         """Keep to the host's pace, where there is a policy."""
-        pacing = self._policies.pacing
-        host = pacing.host(request.url.origin) if pacing is not None else None
+        host = self._host(request)
         return self._with_cookies(request) if host is None else self._take_turn(host, request)
 
     async def _take_turn(self, host: PacedHost, request: Request) -> Response:
-        """Wait for the host's turn; as any wait in line, it is not counted in `total`."""
+        """Wait for the host's turn; as any wait in line, it is not counted in `total`, but what
+        was begun does not wait for what will not be in time."""
+        if self._has_begun and not self._has_time_for(host.wait()):
+            raise _no_time(host, request)
         began = monotonic()
-        await host.turn()
-        async with host.limiter or nullcontext():
-            self.due += monotonic() - began
+        shares = self._engine is not None and self._policies.routes.is_shared(request.url)
+        turn = await host.turn(self._policies.waits, self._options.timeout.pool, shares)
+        self.due += monotonic() - began
+        try:
             response = await self._with_cookies(request)
+        except BaseException as exc:
+            await leave(turn, exc)
+            raise
         host.heard(response)
+        await leave_with(turn, response)
         return response
 
     def _with_cookies(self, request: Request) -> Exchanging:
@@ -334,6 +367,7 @@ class Call:
     def _exchange(self, request: Request) -> Exchanging:
         """One request, and its response: whole, or up to the body of one that streams."""
         self.attempts += 1
+        self._has_begun = True
         hooks = self._policies.hooks
         return self._answer(request) if hooks is None else self._trace(hooks, request)
 
@@ -378,22 +412,19 @@ class Call:
     async def _ask_transport(self, request: Request) -> Response:
         """Have the request answered by what stands in for pool and wire."""
         transport = cast(Transport, self._policies.transport)
-        if self._policies.is_closed:
-            raise ClientClosed("the client was closed before the request was sent")
         outgoing(request, encode_head(request))  # refuses what the wire would refuse
         seconds = None if self.due == NEVER else max(0.0, self.due - monotonic())
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                response = await transport.send(request)
-                if not isinstance(response, Response):
-                    raise TypeError(f"{transport!r} gave {response!r}; expected a fastreq.Response")
-                if not self._streams:
-                    await self._read_whole(response)
-        except TimeoutError as exc:
-            if not limit.expired():
-                raise
+
+        def late() -> FastreqError:
             text = f"{transport!r} gave no answer in time; Timeout(total=...) moves it"
-            raise TotalTimeout(text).at("head") from exc
+            return TotalTimeout(text).at("head")
+
+        async with self._policies.waits.until_closed("was under way", seconds, late):
+            response = await transport.send(request)
+            if not isinstance(response, Response):
+                raise TypeError(f"{transport!r} gave {response!r}; expected a fastreq.Response")
+            if not self._streams:
+                await self._read_whole(response)
         response.request = request
         _keep_cookies(self._policies.cookies, response)
         return response

@@ -495,7 +495,8 @@ class Client:
 
     async def aclose(self) -> None:
         """Close every connection, and wait until they are closed; what is under way fails."""
-        self.is_closed = self._policies.is_closed = True
+        self.is_closed = True
+        self._policies.waits.close()
         engine = self._engine
         if engine is not None and not engine.is_closed:
             if engine.loop is asyncio.get_running_loop():

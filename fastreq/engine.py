@@ -9,6 +9,7 @@ import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
+from typing import Any
 
 from fastreq.ceiling import Ceiling
 from fastreq.connect import Connector, Progress, Route
@@ -73,7 +74,8 @@ class Engine:
         self.loop = loop
         self.limits = limits
         self.deadlines = Deadlines(loop)
-        self.pool: Pool[HTTPProtocol] = Pool(loop, limits, self.deadlines, max_connections)
+        self.pool: Pool[HTTPProtocol] = Pool(loop, limits, self.deadlines, self._most_to)
+        self._max_connections = max_connections  # to an origin, where that is less than limits say
         self.is_closed = False
         self._process = os.getpid()
         self._hooks = hooks
@@ -253,6 +255,12 @@ class Engine:
             connection.abort()
             self.pool.give_back(connection, False)
             raise
+
+    def _most_to(self, route: Any) -> int | None:
+        """How many connections a route may have; those to a proxy are of no one origin."""
+        if self._max_connections is None or route.proxy is not None:
+            return None
+        return self._max_connections(str(route))
 
     def _refuse_if_closed(self, connection: HTTPProtocol | None = None) -> None:
         if self.is_closed:

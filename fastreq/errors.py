@@ -149,7 +149,7 @@ class TimeoutException(TransportError, TimeoutError):
 
 
 class PoolTimeout(TimeoutException):
-    """No connection came free in time (`Timeout(pool=...)`)."""
+    """No connection, or no turn of a host with a policy, came in time (`Timeout(pool=...)`)."""
 
 
 class ConnectTimeout(TimeoutException):

@@ -100,7 +100,8 @@ class Timeout:
         connect: DNS, TCP and TLS together.
         read: the longest silence while a response is awaited or read.
         write: the longest silence of a peer that does not take our bytes.
-        pool: waiting for a connection to come free. None: to queue is no error.
+        pool: waiting for a connection to come free, and for the host's turn where it has a
+            `Policy`. None: to queue is no error.
         total: all of it but the wait for a connection, up to the last byte of a buffered body,
             redirects and retries included. Streams have it only where the caller gave it.
     """

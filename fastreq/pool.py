@@ -128,7 +128,7 @@ class Pool(Generic[C]):
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         deadlines: Deadlines,
-        max_connections: Callable[[str], int | None] | None = None,
+        max_connections: Callable[[Hashable], int | None] | None = None,
     ) -> None:
         self.limits = limits
         self._loop = loop
@@ -210,7 +210,7 @@ class Pool(Generic[C]):
         return None
 
     def _add_host(self, key: Hashable) -> Host[C]:
-        limit = self._max_connections(str(key)) if self._max_connections is not None else None
+        limit = self._max_connections(key) if self._max_connections is not None else None
         host = self._hosts[key] = Host(key, min(self._per_host, limit or NEVER))
         host.opened, host.reused = self._past.pop(key, (0, 0))
         self._gone = (self._gone[0] - host.opened, self._gone[1] - host.reused)

@@ -53,6 +53,14 @@ class Routes:
         route = self.of(url)
         return route if route.proxy is None else self._to_origin(url, route.proxy)
 
+    def is_shared(self, url: URL) -> bool:
+        """Whether a proxy is sent the request, on connections that carry those of all hosts.
+
+        Raises:
+            ProxyError: as `of()`.
+        """
+        return self.of(url).proxy is not None
+
     def _make(self, url: URL) -> Route:
         proxy = self._proxies.choose(url)
         if proxy is not None and proxy.forwards and not url.scheme.startswith("https"):

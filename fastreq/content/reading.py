@@ -124,6 +124,10 @@ class DecodedStream:
             return self._decoder.decode(piece)
         return self._decoder.finish() if self._decoder is not None else iter(())
 
+    def read_through(self, wrap: Callable[[Stream], Stream]) -> None:
+        """Read what there is to read from what `wrap` makes of it; nothing has been read yet."""
+        self._stream = wrap(self._stream)
+
     def undecoded(self) -> Undecoded:
         """The body as it was sent.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, _AsyncGeneratorContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,8 +28,11 @@ class Policy:
     Attributes:
         rate: requests per second; None is no limit. 0.5 is one in two seconds.
         burst: requests that may go at once after a rest; from then on `rate` holds.
-        max_connections: open connections to the host, where that is less than `Limits` says.
-        limiter: any async context manager, entered for each request before it is sent.
+        max_connections: open connections to the host, where that is less than `Limits` says. Where
+            a proxy is sent the requests, whose connections carry those of all hosts, so many
+            requests of the host are under way at once.
+        limiter: any async context manager that can be entered many times, entered for each request
+            before it is sent, and left when its answer has ended; of a stream, with its body.
         obey_server: a 429 or 503 with Retry-After, or spent RateLimit fields of any answer, pause
             all requests to the host, for at most 300 seconds.
     """
@@ -45,8 +48,9 @@ class Policy:
         self._check("burst", _is_count(self.burst), "a whole number from 1")
         count = self.max_connections is None or _is_count(self.max_connections)
         self._check("max_connections", count, "a whole number from 1, or None")
-        limiter = self.limiter is None or hasattr(type(self.limiter), "__aenter__")
-        self._check("limiter", limiter, "an async context manager, or None")
+        self._check("limiter", _is_limiter(self.limiter), "an async context manager, or None")
+        once = isinstance(self.limiter, _AsyncGeneratorContextManager)
+        self._check("limiter", not once, "one that can be entered many times, such as a Semaphore")
         self._check("obey_server", isinstance(self.obey_server, bool), "True or False")
 
     def _check(self, name: str, right: bool, expected: str) -> None:
@@ -90,6 +94,11 @@ def _check_origin(key: object) -> None:
         raise ValueError(f"policy={{{key!r}: ...}}: that is no origin; write {origin!r}")
 
 
+def _is_limiter(value: Any) -> bool:
+    kind = type(value)
+    return value is None or (hasattr(kind, "__aenter__") and hasattr(kind, "__aexit__"))
+
+
 def _is_rate(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and value > 0 and math.isfinite(value) and math.isfinite(1 / value)
@@ -127,6 +136,10 @@ class HostPace:
     def __repr__(self) -> str:
         return f"<HostPace full_at={self._next} paused_until={self.paused_until}>"
 
+    def wait(self, now: float) -> float:
+        """Seconds for which nothing starts, whoever asks: it is paused, or has no turn left."""
+        return max(0.0, self.paused_until - now, self._next - self._slack - now)
+
     def reserve(self, now: float, since: float | None = None) -> float:
         """Take a turn now, which gives 0.0; or get the seconds after which to ask again.
 
@@ -135,11 +148,8 @@ class HostPace:
             since: when the request got in line. A turn that came up after that, and is taken late
                 as timers are late, counts from when it came up (by up to 50 ms).
         """
-        if now < self.paused_until:
-            return self.paused_until - now
-        due = self._next - self._slack
-        if now < due:
-            return due - now
+        if seconds := self.wait(now):
+            return seconds
         in_line = now if since is None else min(since, now)
         came_up = max(in_line, now - MAX_LATE, self.paused_until)
         self._next = max(self._next, came_up) + self._interval
@@ -188,6 +198,10 @@ _MEMBER = re.compile(rf"[ \t]*+(?:{_STRING}|[A-Za-z*][^;,\"\s]*+)")
 _COMMA = re.compile(r"[ \t]*+(?:,|\Z)")
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 
+# A dictionary of one limit, `limit=100, remaining=0, reset=30`: draft 7 of the RateLimit fields,
+# which many servers speak that were written then.
+_PAIR = re.compile(rf"[ \t]*+([a-z*][a-z0-9_.*-]*+)=({_STRING}|[^;,\"\s]++)")
+
 _FIRST_EPOCH = 1e9  # 2001: a reset below it is in seconds from now, one above it is a date
 _FIRST_EPOCH_MS = 1e11
 
@@ -206,6 +220,7 @@ def asked_pause(response: Response, wall: float) -> float:
         (
             0.0,
             *(_spent(value) for value in fields.get_list("RateLimit")),
+            _spent_of_one(", ".join(fields.get_list("RateLimit"))),
             _spent_before(fields.get("RateLimit-Remaining"), fields.get("RateLimit-Reset"), wall),
             _spent_before(
                 fields.get("X-RateLimit-Remaining"), fields.get("X-RateLimit-Reset"), wall
@@ -232,6 +247,23 @@ def _spent(value: str) -> float:
         if _number(parameters.get("r")) == 0:
             longest = max(longest, _number(parameters.get("t")) or 0.0)
     return longest
+
+
+def _spent_of_one(value: str) -> float:
+    """Of `RateLimit: limit=9, remaining=0, reset=30`: seconds to the reset."""
+    at, pairs = 0, {}
+    while at < len(value):
+        pair = _PAIR.match(value, at)
+        if pair is None:
+            return 0.0
+        pairs[pair[1]], at = pair[2], pair.end()
+        while parameter := _PARAMETER.match(value, at):
+            at = parameter.end()
+        comma = _COMMA.match(value, at)
+        if comma is None:
+            return 0.0
+        at = comma.end()
+    return (_number(pairs.get("reset")) or 0.0) if _number(pairs.get("remaining")) == 0 else 0.0
 
 
 def _spent_before(remaining: str | None, reset: str | None, wall: float) -> float:

@@ -28,6 +28,11 @@ from fastreq.policies.retry_after import retry_after
 # RFC 9110, section 9.2.2: those that may be sent twice without being asked for twice.
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
+# Who asks for retries has them of QUERY as well, which is safe by its own definition
+# (draft-ietf-httpbis-safe-method-w-body, section 2); unasked, after a keep-alive race, it is not
+# repeated (TRUST, section 4).
+RETRIED: Final = IDEMPOTENT | {"QUERY"}
+
 MAX_RETRY_AFTER: Final = 60.0
 """Seconds of a Retry-After that are waited; where it is more, the response is handed out."""
 
@@ -49,14 +54,14 @@ class Retry:
         jitter: wait a random part of these seconds, so that clients do not come in step.
         respect_retry_after: wait as long as the server says, at least; more than 60 seconds are not
             waited, and its answer is handed out.
-        budget: retries are at most this part of a client's recent requests, so that a host that
-            is down is not stormed; None is no limit.
+        budget: retries are at most this part of a client's recent requests to the same origin, so
+            that a host that is down is not stormed; None is no limit.
     """
 
     total: int = 3
     _: KW_ONLY
     statuses: frozenset[int] = frozenset({429, 502, 503, 504})
-    methods: frozenset[str] = IDEMPOTENT
+    methods: frozenset[str] = RETRIED
     backoff: float = 0.2
     max_backoff: float = 30
     jitter: bool = True
@@ -117,8 +122,30 @@ def _is_method(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Z-]+", value) is not None
 
 
+MAX_BUDGETS: Final = 4096
+"""Origins whose requests are counted; those that were asked longest ago are forgotten."""
+
+
+class Budgets:
+    """A budget for each origin: one that is down takes no retries away from the others."""
+
+    def __init__(self) -> None:
+        self._budgets: dict[str, Budget] = {}  # that was asked for last at the end
+
+    def __repr__(self) -> str:
+        return f"<Budgets origins={len(self._budgets)}>"
+
+    def of(self, origin: str) -> Budget:
+        """The budget of an origin."""
+        budget = self._budgets.pop(origin, None) or Budget()
+        if len(self._budgets) >= MAX_BUDGETS:
+            del self._budgets[next(iter(self._budgets))]
+        self._budgets[origin] = budget
+        return budget
+
+
 class Budget:
-    """Counts a client's requests and retries of the last 10 seconds.
+    """Counts a client's requests to one origin, and their retries, of the last 10 seconds.
 
     Retries may be a part of the requests (`Retry.budget`) and in any case 10, so that a lone
     request can be tried again: at most one retry a second is no storm.

@@ -231,6 +231,29 @@ async def test_a_client_that_is_closed_in_a_call_asks_no_more():
     assert 1 == len(transport.requests)
 
 
+@pytest.mark.parametrize("where", ["under way", "between two tries"])
+async def test_closed_with_requests(where):
+    """They fail at once, and the transport that was closed is not asked again."""
+    asked = asyncio.Event()
+
+    async def handler(request):
+        asked.set()
+        if where == "under way":
+            await asyncio.Event().wait()
+        return Response(503)
+
+    transport = MockTransport(handler)
+    client = Client(transport=transport, retry=Retry(3, backoff=50, jitter=False))
+    task = asyncio.create_task(client.get("http://a.test/"))
+    await asked.wait()
+    while not client._policies.waits._limits:
+        await asyncio.sleep(0)
+    await client.aclose()
+    with pytest.raises(fastreq.ClientClosed, match="while the request wa"):
+        await task
+    assert 1 == len(transport.requests)
+
+
 async def test_one_response_for_all_requests():
     """Each request gets a copy, so that what was got before stays as it was."""
     answer = Response(200, content="the same")

@@ -4,16 +4,19 @@ The rules are tested in tests/policies/test_hosts.py; here they meet requests.
 """
 
 import asyncio
+import gc
+import re
 from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
+from servers.proxies import relaying
 from servers.received import parse
 from servers.scripted import reply, scripted, serving
 
 import fastreq
-from fastreq import Client, Hooks, Limits, Policy, Retry
-from fastreq.testing import Server
+from fastreq import Client, Hooks, Limits, Policy, Response, Retry, Timeout
+from fastreq.testing import MockTransport, Server
 
 BUSY = "503 Service Unavailable"
 
@@ -159,6 +162,7 @@ PAUSES = [
     reply(b"", "Retry-After: 7", status="429 Too Many Requests"),
     reply(b"", "Retry-After: 7", status=BUSY),
     reply(b"", 'RateLimit: "default";r=0;t=7'),
+    reply(b"", "RateLimit: limit=9, remaining=0, reset=7"),
     reply(b"", "RateLimit-Remaining: 0", "RateLimit-Reset: 7"),
     reply(b"", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 7"),
 ]
@@ -217,6 +221,138 @@ async def test_a_retry_and_a_pause_are_waited_for_once(clock):
     assert [0, 7] == clock.sent
 
 
+async def test_a_pause_is_remembered_whoever_else_is_asked_meanwhile(clock, monkeypatch):
+    """The host is forgotten once nobody has to do with it, and not before."""
+    monkeypatch.setattr("fastreq.pacing.MAX_HOSTS", 5)
+    asked, told = asyncio.Event(), asyncio.Event()
+
+    async def handler(request):
+        if request.url.path == "/told":
+            asked.set()
+            await told.wait()
+            return Response(429, headers={"Retry-After": "7"})
+        return Response(200)
+
+    async with Client(transport=MockTransport(handler), policy=Policy()) as client:
+        waiting = asyncio.create_task(client.get("http://a.test/told"))
+        await asked.wait()
+        for number in range(30):
+            await client.get(f"http://{number}.test/")
+        told.set()
+        await waiting
+        await client.get("http://a.test/")
+        assert 7 == clock.passed
+
+        for number in range(30):
+            await client.get(f"http://{number}.test/")
+        assert len(client._policies.pacing._hosts) <= 5
+
+
+# ---- how long is waited
+
+
+NOT_NOW = reply(b"no", "RateLimit-Remaining: 0", "RateLimit-Reset: 7", status=BUSY)
+
+
+async def refused(client, url, **options):
+    """The text of the error of a request that gets no turn."""
+    with pytest.raises(fastreq.PoolTimeout, match="no turn for http://127") as caught:
+        await client.get(url, timeout=Timeout(pool=0.01), **options)
+    assert "pool" == caught.value.phase
+    assert str(caught.value).endswith("; Timeout(pool=...) moves it")
+    return str(caught.value)
+
+
+async def test_the_wait_for_a_turn_is_bounded_as_that_for_a_connection():
+    """By Timeout(pool=...); the text says what of the policy it was."""
+    async with serving(reply()) as server:
+        async with Client(policy=Policy(rate=0.1)) as client:
+            await client.get(server.url("/"))
+            assert "Policy(rate=0.1) has none free" in await refused(client, server.url("/"))
+
+        async with Client(policy=Policy(limiter=asyncio.Semaphore(0))) as client:
+            text = await refused(client, server.url("/"))
+            assert "Policy(limiter=<Semaphore>) is not entered" in text
+
+    async with serving(NOT_NOW) as server, Client(policy=Policy()) as client:
+        await client.get(server.url("/"))
+        text = await refused(client, server.url("/"))
+        assert "it asked to be left alone, for 7.0 s more (Policy(obey_server=True))" in text
+
+
+async def test_a_turn_that_was_not_waited_for_is_not_lost():
+    """Nor is one whose limiter was not entered; else the last request would not come in time."""
+    limiter = asyncio.Semaphore(0)
+    async with serving(reply()) as server:
+        async with Client(policy=Policy(rate=0.01, burst=2, limiter=limiter)) as client:
+            for _ in range(5):
+                await refused(client, server.url("/"))
+            limiter.release()
+            await get_many(client, server.url("/"), 2)
+
+
+async def test_a_retry_that_would_not_be_in_time_is_not_waited_for(clock):
+    """Its last answer is handed out at once, as where a Retry-After is too long."""
+    async with serving(NOT_NOW) as server:
+        async with Client(policy=Policy(), retry=Retry(1, backoff=0), timeout=5) as client:
+            assert (503, 1) == await status_and_attempts(client, server.url("/"))
+            assert 0 == clock.passed
+
+            assert (503, 2) == await status_and_attempts(client, server.url("/"), timeout=8)
+
+
+async def status_and_attempts(client, url, **options):
+    response = await client.get(url, **options)
+    return response.status, response.attempts
+
+
+async def test_a_redirect_that_would_not_be_in_time_is_not_waited_for(clock):
+    moved = reply(
+        b"", "Location: /x", "RateLimit-Remaining: 0", "RateLimit-Reset: 7", status="302 Found"
+    )
+    async with serving(moved, reply()) as server, Client(policy=Policy()) as client:
+        with pytest.raises(fastreq.TotalTimeout, match=r"no turn for .* for 7\.0 s") as caught:
+            await client.get(server.url("/"), timeout=5)
+        assert ("pool", 0, 1) == (caught.value.phase, clock.passed, len(server.requests))
+
+        assert 200 == (await client.get(server.url("/"), timeout=5)).status, "the first may wait"
+
+
+@pytest.mark.parametrize("wait", ["a turn", "a limiter", "a place", "another try"])
+async def test_closing_the_client_ends_the_wait(wait):
+    """At once, with an error that says what was waited for; nothing more is sent."""
+    policies = {
+        "a turn": Policy(rate=0.01),
+        "a limiter": Policy(rate=0.01, burst=2, limiter=asyncio.Semaphore(0)),
+        "a place": Policy(max_connections=1),
+        "another try": None,
+    }
+    retry = Retry(1, backoff=50, jitter=False) if wait == "another try" else 0
+
+    async def handler(conn):
+        while True:
+            await conn.read_request()
+            if wait == "a place":
+                await conn.wait_closed()
+            await conn.send(reply(status=BUSY))
+
+    async with scripted(handler) as server:
+        proxy = server.url("") if wait == "a place" else None
+        client = Client(policy=policies[wait], retry=retry, proxy=proxy)
+        tasks = [asyncio.create_task(client.get(server.url("/"))) for _ in range(2)]
+        while not client._policies.waits._limits or (wait != "a limiter" and not server.requests):
+            await asyncio.sleep(0)
+        await client.aclose()
+        sent = len(server.requests)
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert fastreq.ClientClosed is type(errors[1])
+        assert re.search("waited (for its host's turn|to be tried again)", str(errors[1]))
+        assert str(errors[1].request.url) == server.url("/")
+        assert sent == len(server.requests)
+        assert {} == client._policies.waits._limits
+
+
 # ---- connections
 
 
@@ -258,6 +394,36 @@ async def test_connections_are_never_more_than_the_limits_say():
     assert 2 == arrivals.most
 
 
+async def test_through_a_proxy_the_requests_of_a_host_are_counted(dns):
+    """For its connections carry those of all hosts."""
+    arrivals = Arrivals()
+    async with scripted(arrivals.handle) as proxy:
+        policy = {"http://a.test": Policy(max_connections=3)}
+        async with Client(policy=policy, proxy=proxy.url("")) as client:
+            await get_many(client, "http://a.test/", 20)
+            assert (20, 3) == (arrivals.count, arrivals.most)
+
+            await get_many(client, "http://b.test/", 20)
+            assert 20 == arrivals.most
+
+
+async def test_a_policy_for_all_hosts_is_none_for_the_proxy():
+    arrivals = Arrivals()
+    async with scripted(arrivals.handle) as proxy:
+        async with Client(policy=Policy(max_connections=1), proxy=proxy.url("")) as client:
+            await asyncio.gather(*(client.get(f"http://{host}.test/") for host in range(20)))
+    assert (20, 20) == (arrivals.count, arrivals.most)
+
+
+async def test_a_tunnel_is_a_connection_of_its_host(certs):
+    arrivals = Arrivals()
+    async with scripted(arrivals.handle, tls=certs.good) as server, relaying() as proxy:
+        policy = {server.url("", host="localhost"): Policy(max_connections=2)}
+        async with Client(policy=policy, proxy=proxy.url(), verify=certs.ca_file) as client:
+            await get_many(client, server.url("/", host="localhost"), 10)
+    assert (10, 2, 2) == (arrivals.count, arrivals.most, len(proxy.tunnels))
+
+
 # ---- limiters
 
 
@@ -290,6 +456,137 @@ async def test_a_limiter_is_entered_for_each_attempt_and_left_however_it_ends():
             with pytest.raises(fastreq.ConnectError):
                 await client.get("http://127.0.0.1:1/", retry=0)
             assert ["in", "ConnectError"] == events
+
+
+async def test_a_limiter_cannot_keep_an_error_from_the_caller():
+    """There would be no response to give."""
+    left = []
+
+    class Swallowing:
+        async def __aenter__(self):
+            pass
+
+        async def __aexit__(self, kind, error, traceback):
+            left.append((kind, error))
+            return True
+
+    async with Client(policy=Policy(limiter=Swallowing())) as client:
+        with pytest.raises(fastreq.ConnectError) as caught:
+            await client.get("http://127.0.0.1:1/")
+    assert [(fastreq.ConnectError, caught.value)] == left
+
+
+class Noting:
+    """A limiter that knows who is in it."""
+
+    def __init__(self):
+        self.inside = 0
+        self.errors = []
+        self.left = asyncio.Event()
+
+    async def __aenter__(self):
+        self.inside += 1
+
+    async def __aexit__(self, kind, error, traceback):
+        await asyncio.sleep(0)
+        self.inside -= 1
+        self.errors.append(kind)
+        self.left.set()
+
+
+@pytest.mark.parametrize("how", ["read", "raw", "left", "closed by hand"])
+async def test_a_stream_is_in_its_limiter_until_its_body_has_ended(how):
+    limiter = Noting()
+    async with (
+        serving(reply(b"body")) as server,
+        Client(policy=Policy(limiter=limiter)) as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert 1 == limiter.inside
+        if how == "read":
+            assert b"body" == await response.aread()
+        elif how == "raw":
+            assert [b"body"] == [piece async for piece in response.iter_raw()]
+        elif how == "left":
+            async for _ in response.iter_bytes():
+                assert 1 == limiter.inside
+                break
+            assert 1 == limiter.inside
+            await response.aclose()
+        else:
+            await response.aclose()
+        assert (0, [None]) == (limiter.inside, limiter.errors)
+    assert [None] == limiter.errors, "it is left once"
+
+
+async def test_a_stream_that_breaks_tells_its_limiter():
+    limiter = Noting()
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\npart"
+
+    async def handler(conn):
+        await conn.read_request()
+        await conn.send(cut)
+
+    async with (
+        scripted(handler) as server,
+        Client(policy=Policy(limiter=limiter)) as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        with pytest.raises(fastreq.IncompleteBody):
+            await response.aread()
+        assert (0, [fastreq.IncompleteBody]) == (limiter.inside, limiter.errors)
+
+
+async def test_a_stream_that_the_collector_drops_leaves_its_limiter():
+    limiter = Noting()
+    async with (
+        serving(reply(b"body")) as server,
+        Client(policy=Policy(limiter=limiter)) as client,
+    ):
+        response = await client.send(client.build_request("GET", server.url("/")), stream=True)
+        assert 1 == limiter.inside
+        del response
+        gc.collect()
+        await limiter.left.wait()
+
+        assert 0 == limiter.inside
+
+
+async def test_streams_count_where_a_proxy_is_asked():
+    """And two requests to be sent, a redirect or a retry, are one after the other."""
+    answers = iter([reply(b"", "Location: /x", status="302 Found"), reply(b"no", status=BUSY)])
+
+    async def handler(conn):
+        while True:
+            await conn.read_request()
+            await conn.send(next(answers, reply(b"body")))
+
+    async with scripted(handler) as proxy:
+        policy = Policy(max_connections=1, limiter=asyncio.Semaphore(1))
+        client = Client(policy=policy, proxy=proxy.url(""), retry=Retry(1, backoff=0))
+        async with client, client.stream("GET", "http://a.test/") as response:
+            assert "has none free" in await refused_at(client, "http://a.test/")
+            assert b"body" == await response.aread()
+            assert 200 == (await client.get("http://a.test/")).status
+
+
+async def refused_at(client, url):
+    with pytest.raises(fastreq.PoolTimeout) as caught:
+        await client.get(url, timeout=Timeout(pool=0.01))
+    return str(caught.value)
+
+
+async def test_another_protocol_is_in_no_limiter():
+    """The connection is the caller's, for as long as he likes."""
+    limiter = Noting()
+    switched = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n"
+    async with (
+        serving(switched) as server,
+        Client(policy=Policy(limiter=limiter)) as client,
+    ):
+        upgraded = await client.upgrade(server.url("/"), "chat")
+        assert 0 == limiter.inside
+        upgraded.transport.abort()
 
 
 async def test_a_limiter_that_refuses():

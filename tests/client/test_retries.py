@@ -116,7 +116,7 @@ async def test_a_retry_that_is_none(retry):
 # ---- methods
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "QUERY"])
 async def test_37_idempotent_methods(method):
     answers = [b"HTTP/1.1 503 Busy\r\nConnection: close\r\n\r\n"]
     async with serving(*answers) as server, Client(retry=AT_ONCE) as client:
@@ -411,6 +411,21 @@ async def test_38_another_budget(budget, expected):
             await client.get(server.url("/"))
 
         assert expected == len(server.requests)
+
+
+async def test_38_a_host_that_is_down_takes_no_retries_from_others():
+    async with serving(BUSY) as down, serving(BUSY, reply()) as other:
+        async with Client(retry=AT_ONCE) as client:
+            for _ in range(20):
+                await client.get(down.url("/"))
+            assert 30 == len(down.requests)
+
+            assert (200, 2) == await status_and_attempts(client, other.url("/"))
+
+
+async def status_and_attempts(client, url):
+    response = await client.get(url)
+    return response.status, response.attempts
 
 
 async def test_38_the_budget_is_of_all_that_is_under_way():

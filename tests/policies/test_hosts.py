@@ -29,6 +29,14 @@ START = 5000.0  # of the monotonic clock
 # ---- the options
 
 
+class HalfAManager:
+    def __repr__(self):
+        return "half"
+
+    async def __aenter__(self):
+        pass
+
+
 def test_defaults():
     policy = Policy()
 
@@ -64,6 +72,7 @@ def test_defaults():
         {"limiter": 5},
         {"limiter": contextlib.nullcontext},
         {"limiter": open},
+        {"limiter": HalfAManager()},
         {"obey_server": None},
     ],
     ids=str,
@@ -72,6 +81,15 @@ def test_wrong_options(options):
     [name] = options
     with pytest.raises(ValueError, match=rf"^Policy\({name}=.*\): expected (?!None)"):
         Policy(**options)
+
+
+def test_a_limiter_that_can_be_entered_once():
+    @contextlib.asynccontextmanager
+    async def once():
+        yield
+
+    with pytest.raises(ValueError, match="entered many times, such as a Semaphore"):
+        Policy(limiter=once())
 
 
 def test_any_async_context_manager_limits():
@@ -215,6 +233,18 @@ def test_asking_takes_nothing():
 
     assert {1.0} == {pace.reserve(START) for _ in range(100)}
     assert 0.0 == pace.reserve(START + 1)
+
+
+def test_how_long_there_is_no_turn():
+    """Asking takes none, and whoever waits so long has one."""
+    pace = HostPace(Policy(rate=2, burst=2))
+    assert 0.0 == pace.wait(START) == pace.wait(START)
+    assert 0.0 == pace.reserve(START) == pace.reserve(START)
+    assert 0.5 == pace.wait(START) == pace.reserve(START)
+
+    pace.pause(START, 3)
+    assert 3 == pace.wait(START)
+    assert 0.0 == pace.wait(START + 3) == pace.reserve(START + 3)
 
 
 def test_a_turn_is_given_back():
@@ -394,6 +424,18 @@ def test_a_server_that_is_not_obeyed():
         (200, {"RateLimit": '"a";r=0;t=3, !'}, 0),
         (200, {"RateLimit": '"a";r=0;t=3, "b" x'}, 0),
         (200, {"RateLimit": ""}, 0),
+        # Draft 7: a dictionary of one limit.
+        (200, {"RateLimit": "limit=100, remaining=0, reset=50"}, 50),
+        (429, {"RateLimit": "limit=100,remaining=0,reset=50"}, 50),
+        (200, {"RateLimit": "reset=50, remaining=0"}, 50),
+        (200, {"RateLimit": 'limit=100;w=60;c="a, b", remaining=0;x, reset=50'}, 50),
+        (200, {"RateLimit": "limit=100, remaining=1, reset=50"}, 0),
+        (200, {"RateLimit": "limit=100, remaining=0"}, 0),
+        (200, {"RateLimit": "limit=100, reset=50"}, 0),
+        (200, {"RateLimit": "limit=100, remaining=0, reset=-5"}, 0),
+        (200, {"RateLimit": 'x="remaining=0, reset=50"'}, 0),
+        (200, {"RateLimit": "limit=100, remaining=0, reset=50, !"}, 0),
+        (200, {"RateLimit": "limit=100, remaining=0 reset=50"}, 0),
         # A Retry-After beside it counts, even a shorter one.
         (429, {"Retry-After": "5", "RateLimit": '"a";r=0;t=30'}, 5),
         (200, {"Retry-After": "5", "RateLimit": '"a";r=0;t=30'}, 30),
@@ -434,8 +476,10 @@ def test_what_hosts_say(status, fields, seconds):
         ";" * 10**5,
         '"a";' + " " * 10**5,
         '"a";r="' + "\\\\" * 50_000,
+        "a=1," * 25_000,
+        "a=" * 50_000,
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_any_field_is_read_in_linear_time(value):
     started = time.process_time()

@@ -15,12 +15,20 @@ from tables import each_row
 from fastreq import errors
 from fastreq.headers import Headers
 from fastreq.messages import Request, Response
-from fastreq.policies.retries import IDEMPOTENT, Budget, Retry, backoff, delay
+from fastreq.policies.retries import (
+    MAX_BUDGETS,
+    RETRIED,
+    Budget,
+    Budgets,
+    Retry,
+    backoff,
+    delay,
+)
 from fastreq.url import parse_url
 
 NOW = 1_800_000_000.0
 DEFAULT = Retry()
-METHODS = [*sorted(IDEMPOTENT), "POST", "PATCH", "CONNECT", "QUERY", "get"]
+METHODS = [*sorted(RETRIED), "POST", "PATCH", "CONNECT", "get"]
 
 
 def longest(low, high):
@@ -74,7 +82,7 @@ def test_defaults():
     assert {
         "total": 3,
         "statuses": {429, 502, 503, 504},
-        "methods": {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"},
+        "methods": {"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"},
         "backoff": 0.2,
         "max_backoff": 30,
         "jitter": True,
@@ -167,7 +175,7 @@ def test_status_method_body(status, body):
     """Row 37: what is not idempotent is not repeated; nor what cannot be sent again."""
     given, can_be_sent_again = BODIES[body]
     for method in METHODS:
-        expected = status in {429, 502, 503, 504} and method in IDEMPOTENT and can_be_sent_again
+        expected = status in {429, 502, 503, 504} and method in RETRIED and can_be_sent_again
         found = after(Response(status), request=request_with(method, given))
 
         assert expected == (found is not None), method
@@ -208,7 +216,7 @@ FINAL = [
 def test_error_method_body(error, body):
     given, can_be_sent_again = BODIES[body]
     for method in METHODS:
-        may = error in UNSENT or (error in DOUBTFUL and method in IDEMPOTENT)
+        may = error in UNSENT or (error in DOUBTFUL and method in RETRIED)
         found = after(error, request=request_with(method, given))
 
         assert (may and can_be_sent_again) == (found is not None), method
@@ -403,6 +411,28 @@ def test_the_budget_is_bounded():
     assert "<Budget requests=100 retries=20>" == repr(budget)
     budget.sent(10**9)
     assert "<Budget requests=1 retries=0>" == repr(budget)
+
+
+def test_each_origin_has_a_budget():
+    """What one has spent is there for the others."""
+    budgets = Budgets()
+    assert [True] * 10 + [False] == [budgets.of("http://a").spend(0.0, 5.0) for _ in range(11)]
+
+    assert budgets.of("http://b").spend(0.0, 5.0)
+    assert not budgets.of("http://a").spend(0.0, 5.0)
+
+
+def test_the_budgets_are_bounded():
+    """The one that was not needed for longest is forgotten."""
+    budgets = Budgets()
+    kept, forgotten = budgets.of("http://kept"), budgets.of("http://forgotten")
+    for number in range(MAX_BUDGETS - 1):
+        budgets.of(f"http://{number}")
+        assert kept is budgets.of("http://kept")
+
+    assert f"<Budgets origins={MAX_BUDGETS}>" == repr(budgets)
+    assert forgotten is not budgets.of("http://forgotten")
+    assert f"<Budgets origins={MAX_BUDGETS}>" == repr(budgets)
 
 
 def test_a_clock_that_stands_still_or_goes_back():
