@@ -298,6 +298,7 @@ class Call:
                 response = await self._paced(request)
             except FastreqError as exc:
                 error = exc
+                self.due += exc.queued  # as is done where there is a response
             delay = retries.delay(
                 retry, attempt, response, error, request, time.time(), random.uniform
             )

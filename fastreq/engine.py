@@ -144,13 +144,19 @@ class Engine:
                     await connection.arrival(exchange)
         except BaseException as exc:
             connection.abandon(exchange)
+            if isinstance(exc, FastreqError):
+                exc.queued = exchange.queued
             if not (isinstance(exc, NetworkError) and _may_repeat(exchange, request)):
                 raise
         else:
             return exchange
         again = exchange.renewed()
         connection = await self._lease(route, timeout, again, fresh=True)
-        await connection.carry(again, *outgoing(request, head))
+        try:
+            await connection.carry(again, *outgoing(request, head))
+        except FastreqError as exc:
+            exc.queued = again.queued
+            raise
         return again
 
     def _head_to(self, proxy: Proxy, request: Request) -> bytes:
@@ -179,7 +185,11 @@ class Engine:
             total_due = exchange.total_due + now - began
             return await self._connect(route, timeout, total_due, progress)
 
-        connection = await self.pool.lease(route, connect, timeout=timeout.pool, fresh=fresh)
+        try:
+            connection = await self.pool.lease(route, connect, timeout=timeout.pool, fresh=fresh)
+        except FastreqError as exc:
+            exc.queued = exchange.queued + (progress.since or monotonic()) - began
+            raise
         queued = (progress.since or monotonic()) - began
         exchange.queued += queued
         exchange.total_due += queued

@@ -73,6 +73,7 @@ class FastreqError(Exception):
         self.phase: str = ""
         self.elapsed: float = 0.0
         self.attempts: int = 0
+        self.queued: float = 0.0  # seconds of the last try in line, which are no part of `total`
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())

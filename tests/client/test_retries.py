@@ -15,6 +15,7 @@ from fastreq import (
     Client,
     ConnectError,
     IncompleteBody,
+    Limits,
     ReadError,
     ReadTimeout,
     RemoteProtocolError,
@@ -360,6 +361,32 @@ async def test_there_is_no_retry_beyond_the_total(waits):
 
         assert (503, 1) == (response.status, response.attempts)
         assert [] == waits
+
+
+@pytest.mark.parametrize("fails", ["before it is connected", "unanswered"])
+async def test_a_wait_in_line_is_no_part_of_the_total_of_a_retry(dns, fails):
+    """The first try was in line for longer than `total`; then it failed in no time."""
+    addresses = iter(["127.0.0.1", "127.0.0.2"])
+    dns["site.test"] = lambda: [next(addresses) if fails != "unanswered" else "127.0.0.2"]
+    answers = iter([] if fails == "before it is connected" else [None])
+
+    async def handler(conn):
+        raw = await conn.read_request()
+        if b"/first" in raw:
+            await asyncio.sleep(0.4)
+        elif next(answers, b"") is None:
+            await conn.reset()
+        await conn.send(reply(b"", "Connection: close"))
+
+    limits = Limits(max_connections=1)
+    async with scripted(handler, host="127.0.0.2") as server:
+        async with Client(limits=limits, retry=AT_ONCE) as client:
+            first = asyncio.create_task(client.get(server.url("/first", host="127.0.0.2")))
+            while not server.requests:
+                await asyncio.sleep(0)
+            response = await client.get(server.url("/", host="site.test"), timeout=0.3)
+            assert (200, 2) == (response.status, response.attempts)
+            await first
 
 
 async def test_the_total_is_of_all_attempts():
