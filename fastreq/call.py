@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, cast
@@ -36,9 +36,15 @@ from fastreq.http1.request import encode_head, outgoing
 from fastreq.messages import Request, Response, ResponseHead
 from fastreq.pacing import PacedHost, Pacing, Waits, leave, leave_with
 from fastreq.policies import retries
-from fastreq.policies.auth import Auth, from_userinfo
+from fastreq.policies.auth import Auth, Rounds, from_userinfo
 from fastreq.policies.cookies import Cookies
-from fastreq.policies.redirects import STATUSES, Hops, next_request, same_origin
+from fastreq.policies.redirects import (
+    STATUSES,
+    Hops,
+    next_request,
+    same_origin,
+    without_secrets,
+)
 from fastreq.policies.retries import Budgets, Retry
 from fastreq.routing import Routes
 from fastreq.trace import (
@@ -51,6 +57,7 @@ from fastreq.trace import (
 )
 
 Exchanging: TypeAlias = Coroutine[Any, Any, Response]
+Signing: TypeAlias = Callable[[Request], Request]
 
 
 class Transport(Protocol):
@@ -112,6 +119,7 @@ def start(
         and policies.are_plain
         and not policies.cookies
         and not request.url.userinfo
+        and request.method != "TRACE"
         and (request.fields.is_plain or "cookie" not in request.fields.names)
     ):
         return straight(policies, engine, request, options)
@@ -267,27 +275,30 @@ class Call:
     async def _sign(self, auth: Auth, request: Request) -> Response:
         if auth.needs_body and not isinstance(request.body, bytes):
             raise StreamConsumed(f"{auth!r} signs the body, so it has to be bytes, and no stream")
-        with closing(auth.flow(request)) as flow:
-            signed = next(flow, request)
-            while True:
-                response = await self._retried(signed)
+        with closing(Rounds(auth, request)) as rounds:
+            signed: Request | None = rounds.begin()
+            while signed is not None:
+                response = await self._retried(signed, rounds.again)
                 try:
-                    signed = flow.send(response)
-                    if not replayable(signed.body):
+                    if rounds.needs_body_of_answer(signed):
+                        await response.aread()
+                    signed = rounds.answer(response)
+                    if signed is not None and not replayable(signed.body):
                         raise StreamConsumed(f"{response!r}: a body that was a stream is gone")
-                except StopIteration:
-                    return response
                 except BaseException:
                     await response.aclose()
                     raise
-                await response.aclose()
+                if signed is not None:
+                    await response.aclose()
+            return response
 
-    def _retried(self, request: Request) -> Exchanging:
-        """Try again what failed in passing, within the retries, the budget and the time."""
+    def _retried(self, request: Request, again: Signing | None = None) -> Exchanging:
+        """Try again what failed in passing, within the retries, the budget and the time; each time
+        it is signed anew by `again`."""
         retry = self._options.retry
-        return self._paced(request) if retry is None else self._retry(retry, request)
+        return self._paced(request) if retry is None else self._retry(retry, request, again)
 
-    async def _retry(self, retry: Retry, request: Request) -> Response:
+    async def _retry(self, retry: Retry, request: Request, again: Signing | None) -> Response:
         budget = self._policies.budgets.of(request.url.origin)
         budget.sent(monotonic())
         attempt = 0
@@ -313,9 +324,10 @@ class Call:
             if response is not None:
                 await response.aclose()
             if (hooks := self._policies.hooks) is not None and hooks.retry is not None:
-                hooks.retry(RetryScheduled(request, attempt, delay, response, error))
+                hooks.retry(RetryScheduled(request, self.attempts, delay, response, error))
             async with self._policies.waits.until_closed("waited to be tried again"):
                 await asyncio.sleep(delay)
+            request = request if again is None else again(request)
 
     def _has_time_for(self, seconds: float) -> bool:
         return monotonic() + seconds < self.due
@@ -353,10 +365,11 @@ class Call:
         return response
 
     def _with_cookies(self, request: Request) -> Exchanging:
-        """Send the cookies that belong there."""
+        """Send the cookies that belong there; with a TRACE goes no secret at all."""
         cookies, fields = self._policies.cookies, request.fields
-        # RFC 9110, section 9.3.8: whoever answers a TRACE sends back what it was sent.
-        if (cookies or "cookie" in fields.names) and request.method != "TRACE":
+        if request.method == "TRACE":
+            return self._exchange(without_secrets(request, self._policies.sensitive))
+        if cookies or "cookie" in fields.names:
             given = fields.get_list("cookie")
             value = cookies.header_for(request.url, "; ".join(given), unscoped=self._at_home)
             if value is not None and [value] != given:

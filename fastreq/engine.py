@@ -151,6 +151,9 @@ class Engine:
         else:
             return exchange
         again = exchange.renewed()
+        if request.sign_again is not None:
+            request = request.sign_again(request)
+            head = encode_head(request) if proxy is None else self._head_to(proxy, request)
         connection = await self._lease(route, timeout, again, fresh=True)
         try:
             await connection.carry(again, *outgoing(request, head))

@@ -45,6 +45,9 @@ class Timings(NamedTuple):
 class Request:
     """What is asked of a server."""
 
+    sign_again: Callable[[Request], Request] | None = None
+    """Signs this once more for another try, where a scheme has to: its nonce counts, say."""
+
     def __init__(
         self,
         method: str,
@@ -71,9 +74,16 @@ class Request:
 
     def with_field(self, name: str, value: str) -> Request:
         """A copy that has this field, in place of those of the same name."""
-        twin = Request(self.method, self.url, self.fields.copy(), self.body, self.length)
+        twin = self.twin()
+        twin.headers[name] = value
+        return twin
+
+    def twin(self) -> Request:
+        """A copy, which may be changed without changing this one; a body that streams is shared."""
+        twin = Request(self.method, self.url, self.fields, self.body, self.length)
         twin.options = self.options
-        twin.fields[name] = value
+        if self.sign_again is not None:
+            twin.sign_again = self.sign_again
         return twin
 
     @property
@@ -89,7 +99,9 @@ class Request:
 
     def __getstate__(self) -> dict[str, Any]:
         body = self.body if isinstance(self.body, bytes) else b""
-        return {**self.__dict__, "body": body}
+        state = {**self.__dict__, "body": body}
+        state.pop("sign_again", None)  # which knows a password
+        return state
 
 
 class ResponseHead:
@@ -187,7 +199,7 @@ class Response:
     Attributes:
         status: the status code.
         request: the request that this answers.
-        attempts: how many times the request was tried.
+        attempts: how many times the request was sent: retries, and what its auth needed.
     """
 
     # What most responses leave as it is stands on the class (benchmark: small, plain).

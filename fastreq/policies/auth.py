@@ -1,25 +1,24 @@
 """Who we are: the schemes that sign a request, and may answer when the server asks for more.
 
-A client runs `flow()` for the origin of the URL that its user gave, and for no other:
+A client goes through the `Rounds` of a request to the origin of the URL that its user gave, and to
+no other:
 
-    flow = auth.flow(request)
-    signed = next(flow)
+    rounds = Rounds(auth, request)
+    signed = rounds.begin()
     while True:
         response = await exchange(signed)
-        try:
-            signed = flow.send(response)  # the server wants something else
-        except StopIteration:
+        signed = rounds.answer(response)  # the server wants something else
+        if signed is None:
             return response
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from base64 import b64encode
 from collections.abc import Callable, Generator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from fastreq.errors import LocalProtocolError
@@ -39,11 +38,17 @@ class Auth:
     needs_body: bool = False
     """The scheme signs the body, so that it has to be bytes and cannot be a stream."""
 
+    needs_response_body: bool = False
+    """The flow looks at the bodies of all answers, so that each is read before it is given, even
+    where the caller wants a stream. That of a request to another URL than the caller's, such as
+    one for a token, is read in any case."""
+
     def flow(self, request: Request) -> Generator[Request, Response, None]:
         """Yield the request to be sent; get its response; yield another to be sent, or return.
 
-        What is given is not changed: `request.with_field(name, value)` makes a copy to be yielded.
-        The response of the last one sent is the caller's. A flow may be closed at any time.
+        What is given is a copy, free to change; so is what `request.with_field(name, value)` makes.
+        The response of the last one sent is the caller's. A flow may be closed at any time, and
+        is begun anew where its first request is tried again (`retry=`), to be signed anew.
         """
         yield request
 
@@ -149,10 +154,7 @@ class _Function(Auth):
         return f"<Auth {self._function!r}>"
 
     def flow(self, request: Request) -> Generator[Request, Response, None]:
-        twin = copy.copy(request)
-        twin.body = request.body  # which a copy does not keep, if it is a stream
-        twin.fields = request.fields.copy()
-        given = self._function(twin)
+        given = self._function(request.twin())
         if not isinstance(given, Request):
             raise TypeError(f"auth={self._function!r} gave {given!r}; expected the Request")
         yield given
@@ -167,8 +169,12 @@ def to_auth(value: AuthTypes) -> Auth | None:
     Raises:
         TypeError: it is none of those that can be given.
     """
-    if value is None or isinstance(value, Auth):
+    if isinstance(value, Auth):
+        if type(value).flow is Auth.flow and hasattr(value, "auth_flow"):  # httpx's name for it
+            raise TypeError(f"auth={value!r} has no flow(); fastreq spells auth_flow() so")
         return value
+    if value is None:
+        return None
     if isinstance(value, tuple) and len(value) == 2:
         return Basic(*value)
     if callable(value) and not isinstance(value, type):
@@ -185,6 +191,64 @@ def from_userinfo(url: URL) -> Basic | None:
         return None
     user, _, password = url.userinfo.partition(":")
     return Basic(unquote_to_bytes(user), unquote_to_bytes(password))
+
+
+class Rounds:
+    """One request and its flow: what is to be sent, round by round."""
+
+    def __init__(self, auth: Auth, request: Request) -> None:
+        self._auth = auth
+        self._request = request
+        self._flow: Generator[Request, Response, None] | None = None
+        self._is_first = True  # no answer has been given to the flow
+
+    def __repr__(self) -> str:
+        return f"<Rounds {self._auth!r}>"
+
+    def begin(self) -> Request:
+        """The first request to be sent.
+
+        Raises:
+            TypeError: the flow is no generator, or yields no Request.
+        """
+        flow: object = self._auth.flow(self._request.twin())
+        if not isinstance(flow, Generator):
+            kind = type(flow).__name__
+            raise TypeError(f"{self._auth!r}: flow() gave {kind}; expected a generator (`yield`)")
+        self._flow = flow
+        return self._checked(next(flow, self._request))
+
+    def again(self, sent: Request) -> Request:
+        """The request for another try, signed anew: no answer, or one that does not count."""
+        if self._is_first:
+            self.close()
+            return self.begin()
+        return sent if sent.sign_again is None else sent.sign_again(sent)
+
+    def needs_body_of_answer(self, sent: Request) -> bool:
+        """Whether the flow may look at the body of what is answered to this."""
+        return self._auth.needs_response_body or sent.url != self._request.url
+
+    def answer(self, response: Response) -> Request | None:
+        """What is to be sent after this; None: this response is the caller's."""
+        self._is_first = False
+        if self._flow is None:
+            return None
+        try:
+            return self._checked(self._flow.send(response))
+        except StopIteration:
+            return None
+
+    def _checked(self, given: Any) -> Request:
+        if not isinstance(given, Request):
+            kind = type(given).__name__
+            raise TypeError(f"{self._auth!r}: flow() yielded {kind}; expected a Request")
+        return given
+
+    def close(self) -> None:
+        """The flow ends here."""
+        if self._flow is not None:
+            self._flow.close()
 
 
 # ---- for schemes

@@ -201,7 +201,9 @@ class _Session:
             parts.append(f"opaque={quoted_string(self._offer.opaque)}")
         if self._offer.hashes_user:
             parts.append("userhash=true")
-        return signed(request, f"Digest {', '.join(parts)}")
+        proven = signed(request, f"Digest {', '.join(parts)}")
+        proven.sign_again = self.sign  # each time it is sent counts (section 3.4)
+        return proven
 
     def hear(self, response: Response) -> None:
         """Take the next nonce, if the server gives one (section 3.5)."""

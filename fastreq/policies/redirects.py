@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable
 from typing import Final, TypeVar
@@ -45,9 +44,8 @@ DEFAULT_SENSITIVE: Final = frozenset(
 )
 """Names under which secrets travel, beside those that always stay with their origin."""
 
-_OF_ORIGIN = frozenset(
-    {"authorization", "cookie", "cookie2", "host", "origin", "proxy-authorization"}
-)
+_SECRET = frozenset({"authorization", "cookie", "cookie2", "proxy-authorization"})
+_OF_ORIGIN = _SECRET | {"host", "origin"}
 _OF_BODY = frozenset(
     {"digest", "expect", "last-modified", "repr-digest", "trailer", "transfer-encoding"}
 )
@@ -72,10 +70,9 @@ def next_request(
     location = _location(request, response) if response.status in STATUSES else ""
     if not location:
         return None
-    following = copy.copy(request)
+    following = request.twin()
     following.url = _target(request, response, location)
-    following.body = request.body  # which a copy does not keep, if it is a stream
-    following.fields = fields = request.fields.copy()
+    fields = following.headers
     dropped: set[str] = set()
     if response.status == 303 or (response.status in (301, 302) and request.method == "POST"):
         following.method = "HEAD" if request.method == "HEAD" else "GET"
@@ -96,6 +93,20 @@ def next_request(
     for name in fields.names & dropped:
         del fields[name]
     return following
+
+
+def without_secrets(request: Request, sensitive: Iterable[str] = DEFAULT_SENSITIVE) -> Request:
+    """The request without what must stay between us and its origin; itself, if it has none.
+
+    A TRACE is sent so: whoever answers it sends back what it was sent (RFC 9110, section 9.3.8).
+    """
+    secrets = request.fields.names & _SECRET.union(map(str.lower, sensitive))
+    if not secrets:
+        return request
+    twin = request.twin()
+    for name in secrets:
+        del twin.headers[name]
+    return twin
 
 
 def field_names(names: Iterable[str]) -> set[str]:

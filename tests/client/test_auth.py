@@ -143,6 +143,30 @@ async def test_65_a_trace_has_no_credentials(canary):
         canary.check(server)
 
 
+async def test_65_a_trace_has_no_secrets_that_were_set_by_hand(canary):
+    """TRUST 65: not from the client, nor beside the request, nor by a scheme; the rest is sent."""
+    names = ("Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "X-Mine")
+    secrets = {name: canary.secret(name) for name in names}
+
+    def sign(request):
+        request.headers["Authorization"] = canary.secret("signed")
+        return request
+
+    async with serving(reply()) as server:
+        async with Client(headers={**secrets, "X": "y"}) as client:
+            client.sensitive_headers.add("X-Mine")
+            await client.request("TRACE", server.url("/"))
+            canary.check(server)
+            assert "y" == received(server).get("x")
+            await client.request("TRACE", server.url("/"), headers=secrets, auth=sign)
+            canary.check(server)
+
+            request = client.build_request("TRACE", server.url("/"))
+            await client.send(request)
+            assert "Authorization" in request.headers, "what the caller has is not changed"
+            canary.check(server)
+
+
 @pytest.mark.parametrize("status", [DENIED, "403 Forbidden"])
 async def test_76_what_was_refused_is_not_repeated(status):
     """TRUST 76."""
@@ -457,6 +481,115 @@ async def test_a_generator_may_see_a_401_and_answer_it(wire, canary):
 
         assert 2 == len(door.requests)
         assert ["t1", "t1", "t1", "t2"] == [sent_to(server, n)[6:] for n in range(4)]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_token_may_be_fetched_for_a_stream(streams):
+    """The flow reads the body of its own request, and the caller that of his."""
+    token = reply(b'{"token": "t1"}')
+    async with serving(token) as door, serving(reply(b"the stream")) as server:
+        async with Client(auth=TokenAuth(door.url("/"), "pw")) as client:
+            request = client.build_request("GET", server.url("/"))
+            response = await client.send(request, stream=streams)
+            assert b"the stream" == await response.aread()
+        assert "Token t1" == sent_to(server)
+
+
+class Reading(Auth):
+    """Looks at all bodies, and answers what they ask."""
+
+    needs_response_body = True
+
+    def flow(self, request):
+        response = yield request
+        if response.body == b"who?":
+            yield request.with_field("Authorization", "Me")
+
+
+async def test_a_generator_may_look_at_all_bodies():
+    """Then they are read, a stream's as well, which is none any more."""
+    async with (
+        serving(reply(b"who?", status=DENIED), reply(b"welcome")) as server,
+        Client(auth=Reading()) as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert (b"welcome", 2) == (response.body, response.attempts)
+        assert [b"welcome"] == [piece async for piece in response.iter_bytes()]
+
+
+async def test_a_generator_whose_answer_cannot_be_read():
+    """The error is the caller's, and the connection is closed."""
+    async with (
+        serving(reply(b"x" * 100)) as server,
+        Client(auth=Reading(), max_body=10) as client,
+    ):
+        with pytest.raises(fastreq.BodyTooLarge):
+            async with client.stream("GET", server.url("/")):
+                pass
+        assert 0 == client.stats().total.leased
+
+
+async def test_what_a_generator_does_to_its_request_stays_with_its_origin(canary):
+    """It works on a copy, so that neither a redirect nor the next request has it."""
+
+    class Changing(Auth):
+        def flow(self, request):
+            request.headers["X-Signature"] = canary.secret("signature", origin)
+            yield request
+
+    async with serving(reply()) as b, serving(moved(b.url("/"))) as a, Client() as client:
+        origin = a.url("")
+        request = client.build_request("GET", a.url("/"), auth=Changing())
+        await client.send(request)
+        canary.check(a, b)
+
+        assert received(a).get("x-signature")
+        assert "x-signature" not in request.headers
+
+
+async def test_a_retry_is_signed_anew():
+    """Signatures have a time, or a number that may be used once."""
+    numbers = itertools.count(1)
+
+    def sign(request):
+        request.headers["N"] = str(next(numbers))
+        return request
+
+    busy = reply(status="503 Busy")
+    async with serving(busy, busy, reply()) as server:
+        async with Client(auth=sign, retry=fastreq.Retry(3, backoff=0)) as client:
+            assert 3 == (await client.get(server.url("/"))).attempts
+        assert ["1", "2", "3"] == [received(server, n).get("n") for n in range(3)]
+
+
+@pytest.mark.parametrize("jar", [None, {"a": "b"}], ids=["plain", "cookies"])
+@pytest.mark.parametrize("fault", ["503", "a keep-alive race"])
+async def test_digest_counts_each_time_that_it_is_sent(fault, jar):
+    """RFC 7616, section 3.4; else a server would take the second for a replay."""
+    challenge = 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"'
+    faults = iter([fault])
+
+    async def handler(conn):
+        while True:
+            request = parse(await conn.read_request())
+            if request.get("authorization") is None:
+                await conn.send(reply(b"who?", challenge, status=DENIED))
+            elif (what := next(faults, None)) is None:
+                await conn.send(reply())
+            elif what == "503":
+                await conn.send(reply(status="503 Busy"))
+            else:
+                return
+
+    auth, retry = Digest("u", "p"), fastreq.Retry(3, backoff=0)
+    if fault != "503":
+        retry = 0
+    async with scripted(handler) as server:
+        async with Client(auth=auth, retry=retry, cookies=jar) as client:
+            assert 200 == (await client.get(server.url("/"))).status
+        counts = [field_values(sent_to(server, n))["nc"] for n in (1, 2)]
+        assert ["00000001", "00000002"] == counts
+        assert [jar and "a=b"] * 3 == [received(server, n).get("cookie") for n in range(3)]
 
 
 async def test_a_generator_that_fails():

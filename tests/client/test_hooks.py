@@ -154,6 +154,21 @@ async def test_digest_auth_is_two_attempts():
     assert [1, 2] == [event.attempt for event in notes.all("request_sent")]
 
 
+async def test_attempts_are_counted_alike():
+    """A retry after a login is the third, for all who are told."""
+    challenge = 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"'
+    notes = Notes("request_sent", "retry")
+    retry = Retry(1, backoff=0)
+    async with (
+        serving(reply(b"", challenge, status="401 X"), BUSY, reply()) as server,
+        Client(hooks=notes.hooks, auth=fastreq.Digest("u", "p"), retry=retry) as client,
+    ):
+        response = await client.get(server.url("/"))
+
+    assert [1, 2, 3] == [event.attempt for event in notes.all("request_sent")]
+    assert (2, 3) == (notes.one("retry").attempt, response.attempts)
+
+
 async def test_what_is_sent_is_what_is_told():
     """With the cookies of the jar, and what auth has added."""
     notes = Notes("request_sent")

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import pickle
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from tables import each_row
 from fastreq.errors import LocalProtocolError
 from fastreq.headers import Headers
 from fastreq.messages import Request, Response
-from fastreq.policies.auth import Auth, Basic, Bearer, Netrc, from_userinfo, to_auth
+from fastreq.policies.auth import Auth, Basic, Bearer, Netrc, Rounds, from_userinfo, to_auth
 from fastreq.policies.digest import Digest
 from fastreq.url import parse_url
 
@@ -233,6 +234,127 @@ def test_a_function_signs_a_copy():
 
     assert "GET" == next(to_auth(sign).flow(request)).headers["X-Signature"]
     assert "X-Signature" not in request.headers
+
+
+def test_a_scheme_written_for_httpx_is_told():
+    """Else it would go unsigned."""
+
+    class OfHttpx(Auth):
+        def auth_flow(self, request):
+            yield request
+
+    with pytest.raises(TypeError, match=r"has no flow\(\); fastreq spells auth_flow\(\) so"):
+        to_auth(OfHttpx())
+
+
+# ---- round by round
+
+
+class Flow(Auth):
+    """A scheme whose flow is a function of the request."""
+
+    def __init__(self, flow):
+        self.flow = flow
+
+    def __repr__(self):
+        return "<Flow>"
+
+
+def test_what_a_flow_does_to_its_request_is_done_to_a_copy():
+    def flow(request):
+        request.headers["X-Signature"] = "secret"
+        request.method = "PUT"
+        yield request
+
+    body = iter([b"x"])
+    request = request_to(method="POST", body=body)
+    signed = Rounds(Flow(flow), request).begin()
+
+    assert ("PUT", "secret", body) == (signed.method, signed.headers["X-Signature"], signed.body)
+    assert ("POST", []) == (request.method, request.fields.get_list("X-Signature"))
+
+
+def test_the_first_request_is_signed_anew_for_another_try():
+    """By the flow from its beginning; what came later is sent as it was."""
+    closed, count = [], iter("abc")
+
+    def flow(request):
+        try:
+            yield request.with_field("N", next(count))
+            yield request.with_field("N", "second")
+        finally:
+            closed.append(True)
+
+    rounds = Rounds(Flow(flow), request_to())
+    first = rounds.begin()
+    again = rounds.again(first)
+    assert (["a", "b"], [True]) == ([r.headers["N"] for r in (first, again)], closed)
+
+    second = rounds.answer(Response(401))
+    assert second is rounds.again(second)
+    assert None is rounds.answer(Response(401))
+    assert [True, True] == closed
+
+
+def test_digest_counts_each_try():
+    """RFC 7616, section 3.4: nc is how often the nonce was sent, whichever round it is."""
+
+    def counted(request):
+        return request.fields["Authorization"].partition("nc=")[2][:8]
+
+    challenge = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
+    auth = Digest("u", "p")
+    rounds = Rounds(auth, request_to())
+    sent = rounds.begin()
+    sent = rounds.again(sent)
+    sent = rounds.answer(Response(401, headers=challenge))
+    assert "00000001" == counted(sent)
+    sent = rounds.again(sent.with_field("Cookie", "a=b"))
+    assert ("00000002", "a=b") == (counted(sent), sent.fields["Cookie"])
+    assert None is rounds.answer(Response(503))
+
+    rounds = Rounds(auth, request_to())
+    sent = rounds.begin()
+    assert ["00000003", "00000004"] == [counted(sent), counted(rounds.again(sent))]
+
+
+def test_a_pickled_request_knows_no_password():
+    session = Rounds(Digest("u", "password"), request_to())
+    session.begin()
+    challenge = {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'}
+    sent = session.answer(Response(401, headers=challenge))
+
+    assert sent.sign_again is not None
+    assert pickle.loads(pickle.dumps(sent)).sign_again is None
+
+
+def test_bodies_that_a_flow_may_look_at():
+    """All, if it says so; else that of its own requests, to other URLs."""
+
+    class Looking(Auth):
+        needs_response_body = True
+
+    request, token = request_to(), request_to("https://example.com/token")
+    assert not Rounds(Auth(), request).needs_body_of_answer(request.with_field("A", "b"))
+    assert Rounds(Auth(), request).needs_body_of_answer(token)
+    assert Rounds(Looking(), request).needs_body_of_answer(request)
+
+
+@pytest.mark.parametrize("given", [None, [], "x"])
+def test_what_is_no_flow(given):
+    with pytest.raises(TypeError, match=r"^<Flow>: flow\(\) gave .*; expected a generator"):
+        Rounds(Flow(lambda request: given), request_to()).begin()
+
+
+def test_what_a_flow_may_not_yield():
+    def flow(request):
+        yield request
+        yield None
+
+    rounds = Rounds(Flow(flow), request_to())
+    rounds.begin()
+    with pytest.raises(TypeError, match=r"^<Flow>: flow\(\) yielded NoneType; expected a Request"):
+        rounds.answer(Response(401))
 
 
 def test_a_function_that_gives_nothing_is_told():
