@@ -4,14 +4,16 @@
 or upper, and lower case counts more. `HTTP_PROXY` is not looked at in a CGI script, where anybody
 can set it by sending a field `Proxy` (CVE-2016-5386); `http_proxy` nobody can.
 
-`NO_PROXY` is a list of what goes past the proxy, with commas or blanks between. Its entries are
-read as Go reads them, and no name is looked up:
+`NO_PROXY` is a list of what goes past the proxy, with commas or blanks between. No name is looked
+up for its entries, which are read as Go reads them, and a little more kindly:
 
     example.com                     the name, and all names below it
     .example.com  *.example.com     the names below it
     192.0.2.1  2001:db8::1          an address
     192.0.2.0/24  2001:db8::/32     a block of addresses
+    fe80::1%eth0                    an address on one network interface; without a zone, on any
     example.com:8080  [::1]:443     any of these, on one port
+    http://example.com              the same as its host
     *                               everything
 
 There is no exception for this machine: if it is not to be asked for through a proxy, say
@@ -225,6 +227,7 @@ class Exemption(NamedTuple):
     """An entry of NO_PROXY: either a block of addresses, or the end of a name, or neither: all."""
 
     block: _Network | None = None
+    zone: str = ""  # of the block; "": any
     name: str = ""  # with a dot before it where the name itself does not count
     port: int | None = None  # None: on all
 
@@ -233,13 +236,16 @@ class Exemption(NamedTuple):
         if self.port is not None and self.port != url.effective_port:
             return False
         if self.block is not None:
-            return url.is_ip and _plain_address(url.host) in self.block
+            return url.is_ip and self._is_in(self.block, url.host.lower())
         if not self.name:
             return True
         if url.is_ip:  # whose zone may look like the end of a name (CVE-2025-22870)
             return False
         host = url.host.removesuffix(".")
         return host == self.name or host.endswith("." + self.name.removeprefix("."))
+
+    def _is_in(self, block: _Network, address: str) -> bool:
+        return self.zone in ("", address.partition("%")[2]) and _plain_address(address) in block
 
 
 @lru_cache(maxsize=16)  # for each client reads it
@@ -250,36 +256,53 @@ def read_exemptions(text: str) -> tuple[Exemption, ...]:
 
 
 def _read_exemption(entry: str) -> Exemption | None:
-    host, port = entry, None
-    if _read_block(entry) is None:  # its colons are not an address's
-        before, _, digits = entry.rpartition(":")
-        if before and digits.isascii() and digits.isdecimal():
-            host, port = before, int(digits)
+    _, is_url, rest = entry.partition("://")
+    host, port = (rest.partition("/")[0] if is_url else entry.removesuffix("/")), None
+    if _read_block(host) is None:  # its colons are not an address's
+        before, _, digits = host.rpartition(":")
+        if before and digits.isascii() and (digits.isdecimal() or not digits):
+            host, port = before, int(digits) if digits else None
     if host == "*":
         return Exemption(port=port)
-    block = _read_block(host.removeprefix("[").removesuffix("]"))
-    name = "" if block else host[host.startswith("*.") :].removesuffix(".")
-    return Exemption(block, name, port) if block or name else None
+    if block := _read_block(host):
+        return Exemption(*block, port=port)
+    name = _in_ascii(host[host.startswith("*.") :].removesuffix("."))
+    return Exemption(name=name, port=port) if name else None
 
 
-def _read_block(text: str) -> _Network | None:
-    """A block of addresses, of which an address alone is the smallest."""
+def _in_ascii(name: str) -> str:
+    """A name as it is in a URL; "" if it is in none."""
+    if name.isascii():
+        return name
+    dot = "." if name.startswith(".") else ""
     try:
-        block = ipaddress.ip_network(_without_zone(text), strict=False)
+        return dot + URL(f"http://{name.removeprefix('.')}").host
+    except InvalidURL:
+        return ""
+
+
+# Brackets may stand around the address, or around all of it.
+_BLOCK = re.compile(r"\[?([0-9a-f.:]++)(?:%([^/\[\]]++))?\]?(/[0-9.]++)?\]?")
+
+
+def _read_block(text: str) -> tuple[_Network, str] | None:
+    """A block of addresses, of which an address alone is the smallest, and its zone."""
+    match = _BLOCK.fullmatch(text)
+    if match is None:
+        return None
+    address, zone, size = match.groups("")
+    try:
+        block = ipaddress.ip_network(address + size, strict=False)
     except ValueError:
         return None
     if isinstance(block, ipaddress.IPv6Network) and block.prefixlen >= 96:
         mapped = block.network_address.ipv4_mapped
         if mapped is not None:
-            return ipaddress.IPv4Network((mapped, block.prefixlen - 96))
-    return block
+            return ipaddress.IPv4Network((mapped, block.prefixlen - 96)), zone
+    return block, zone
 
 
 def _plain_address(host: str) -> _Address:
     """The address; an IPv4 address in the clothes of IPv6 is what is inside (RFC 4291, 2.5.5.2)."""
-    address = ipaddress.ip_address(_without_zone(host))
+    address = ipaddress.ip_address(host.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def _without_zone(text: str) -> str:
-    return text.partition("%")[0]

@@ -277,7 +277,9 @@ EXEMPT = (
     "2002:db8:a::45/64 [2001:db8::52:0:4], ported.example:8080, ::ffff:10.5.0.0/112, "
     "::ffff:10.4.4.4, fe80::/10, upper.EXAMPLE, dotted.example., 169.254.0.0/255.255.0.0, "
     "notanumber.example:http, 2130706433, 10.9, 0x0a080808, 012.8.8.8, [10.7.7.7]:80, "
-    "http://url.example, under_score.example, 99999.example:99999, *.10.6.6.6, .7.7.8, x"
+    "http://url.example, http://url-with-port.example:81/path, "
+    "slash.example/, colon.example:, [fec0::]/10, under_score.example, 99999.example:99999, "
+    "*.10.6.6.6, .7.7.8, x"
 )
 
 
@@ -318,7 +320,13 @@ EXEMPT = (
         ("ported.example", True),
         ("ported.example:8081", True),
         ("notanumber.example", True),
-        ("url.example", True),
+        ("url.example", False),
+        ("www.url.example", False),
+        ("url-with-port.example", True),
+        ("url-with-port.example:81", False),
+        ("slash.example", False),
+        ("colon.example", False),
+        ("colon.example:81", False),
         # Addresses.
         ("10.1.2.3", False),
         ("10.1.2.3:8080", False),
@@ -350,6 +358,8 @@ EXEMPT = (
         ("[2002:db8:a::123]", False),
         ("[2002:db8:a:1::123]", True),
         ("[fe80::424b:c8be:1643:a1b6]", False),
+        ("[fec0::1]", False),
+        ("[ff00::1]", True),
         # IPv4 in the clothes of IPv6 is what is inside, on both sides.
         ("[::ffff:10.1.2.3]", False),
         ("[::ffff:0a01:0203]", False),
@@ -388,14 +398,44 @@ def test_what_is_given_is_for_all():
 
 
 def test_blocks_of_ipv4_in_the_clothes_of_ipv6():
-    """All of IPv4, and no less; a larger block is one of IPv6. A zone says nothing."""
+    """All of IPv4, and no less; a larger block is one of IPv6."""
     for exempt, url, proxied in (
         ("::ffff:0:0/96", "http://10.6.6.6/", False),
         ("::ffff:0:0/96", "http://[2001:db8::1]/", True),
         ("::ffff:0:0/90", "http://[2001:db8::1]/", True),
-        ("fe80::2%eth0", "http://[fe80::2]/", False),
     ):
         assert proxied == (chosen(url, HTTP_PROXY="p:1", NO_PROXY=exempt) is not None)
+
+
+@each_row(
+    ("exempt", "host", "proxied"),
+    [
+        ("fe80::2%eth0", "[fe80::2%25eth0]", False),
+        ("fe80::2%ETH0", "[fe80::2%25Eth0]", False),
+        ("[fe80::2%eth0]", "[fe80::2%25eth0]", False),
+        ("fe80::2%eth0", "[fe80::2%25eth1]", True),
+        ("fe80::2%eth0", "[fe80::2]", True),
+        ("fe80::2%eth0", "[fe80::3%25eth0]", True),
+        ("fe80::%eth0/64", "[fe80::3%25eth0]", False),
+        ("fe80::%eth0/64", "[fe80::3%25eth1]", True),
+        ("fe80::2", "[fe80::2%25eth0]", False),
+        ("fe80::/10", "[fe80::2%25eth0]", False),
+    ],
+)
+def test_a_zone_is_an_interface(exempt, host, proxied):
+    """Two of them are two networks; where none is named, any is meant."""
+    assert proxied == (chosen(f"http://{host}/", HTTP_PROXY="p:1", NO_PROXY=exempt) is not None)
+
+
+@pytest.mark.parametrize("exempt", ["münchen.de", "MÜNCHEN.de", ".münchen.de", "xn--mnchen-3ya.de"])
+def test_names_that_are_not_ascii(exempt):
+    """They are compared as they are sent."""
+    pytest.importorskip("idna")
+    expected = exempt.startswith(".")
+
+    assert expected == (chosen("http://münchen.de/", HTTP_PROXY="p:1", NO_PROXY=exempt) is not None)
+    assert chosen("http://www.münchen.de/", HTTP_PROXY="p:1", NO_PROXY=exempt) is None
+    assert chosen("http://munchen.de/", HTTP_PROXY="p:1", NO_PROXY=exempt)
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "10.1.515"])
@@ -414,7 +454,24 @@ def test_everything(exempt, host):
 
 
 @pytest.mark.parametrize(
-    "exempt", ["", " ", ",", ", ,", ".", "..", "*.", ":", ":80", "[]", "/", "%"]
+    "exempt",
+    [
+        "",
+        " ",
+        ",",
+        ", ,",
+        ".",
+        "..",
+        "*.",
+        ":",
+        ":80",
+        "[]",
+        "/",
+        "%",
+        "ä..",
+        "http://",
+        "http:///",
+    ],
 )
 def test_nothing(exempt):
     for host in ("example.com", "a.b.", "10.0.0.1", "[::1]"):
