@@ -190,6 +190,15 @@ _MOST_SHOWN = 2000  # bytes of a body, for 200 characters of it
 _REASONS = {int(status): status.phrase for status in HTTPStatus}
 
 
+def _check_made(status: Any, content: Any) -> None:
+    """Refuse what no response can be made of by hand."""
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"Response({status!r}): the status comes first, and is a number")
+    if not isinstance(content, (bytes, bytearray, memoryview, str)):
+        kind = type(content).__name__
+        raise TypeError(f"Response(content=...) is {kind}; expected bytes or str")
+
+
 class Response:
     """What the server answered.
 
@@ -221,6 +230,7 @@ class Response:
         json: Any = None,
         request: Request | None = None,
     ) -> None:
+        _check_made(status, content)
         fields = Headers(headers)
         if json is not None:
             content = json_codec.dumps(json)

@@ -188,7 +188,7 @@ def _hint(status: int, proxy: Proxy) -> str:
 
 # ---- SOCKS5
 
-_VERSION = 5
+_VERSION, _PASSWORD_VERSION = 5, 1  # the latter is of RFC 1929
 _NO_AUTHENTICATION, _PASSWORD, _NONE_OF_THESE = 0, 2, 0xFF
 _IPV4, _NAME, _IPV6 = 1, 3, 4
 
@@ -212,9 +212,11 @@ def socks5(proxy: Proxy, host: str, port: int) -> Conversation:
     if method not in methods:
         raise ProxyError(_no_method(method, proxy))
     if method == _PASSWORD:
-        _, failed = yield from _ask(held, _who_we_are(proxy), 2)
+        version, failed = yield from _ask(held, _who_we_are(proxy), 2)
         if failed:
             raise ProxyError("does not take this user name and password")
+        if version != _PASSWORD_VERSION:
+            raise ProxyError(f"does not speak SOCKS5: version {version} of its passwords")
     request = bytes([_VERSION, 1, 0]) + _address(host) + port.to_bytes(2)
     version, reply, _, kind = yield from _ask(held, request, 4)
     _check_version(version)

@@ -263,6 +263,7 @@ def test_replies(reply, error, text):
         ("u:secret@h", [b"\x05\x01"], "method 1, which was not offered"),
         ("u:secret@h", [ASKED_WHO, b"\x01\x01"], "does not take this user name and password"),
         ("u:secret@h", [ASKED_WHO, b"\x05\xff"], "does not take this user name and password"),
+        ("u:secret@h", [ASKED_WHO, b"\x05\x00"], "does not speak SOCKS5: version 5 of its pass"),
         ("h", [b"HTTP/1.1 400 Bad Request\r\n"], "does not speak SOCKS5: it begins with 'H'"),
         ("h", [b"\x04\x5b"], "does not speak SOCKS5"),
         ("h", [b"\x00\x5b"], "does not speak SOCKS5"),

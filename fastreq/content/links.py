@@ -1,7 +1,8 @@
 """Link fields: what a response is related to, and how (RFC 8288, section 3).
 
-Strict: a field that is not by the grammar says nothing. Linear: no character is looked at more than
-a few times, whatever a server sends.
+Strict: a field that is not by the grammar says nothing, but for values that ought to be in quotes,
+as in `type=text/css`: servers send them, and nothing else can be meant (appendix B.3). Linear: no
+character is looked at more than a few times, whatever a server sends.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from fastreq.url import URL
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 
+_BARE = r"[!#-+\--:=?-~]++"  # all that can be seen, but for `"`, `,`, `;`, `<` and `>`
+
 _SEPARATORS = re.compile(r"[ \t,]*+")  # empty elements are no mistake (RFC 9110, section 5.6.1.2)
 _TARGET = re.compile(r"<([!#-;=?-~]*+)>")
-_PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+(?:({_TOKEN})[ \t]*+(?:=[ \t]*+({_TOKEN}|{_QUOTED}))?)?+")
+_PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+(?:({_TOKEN})[ \t]*+(?:=[ \t]*+({_BARE}|{_QUOTED}))?)?+")
 _END = re.compile(r"[ \t]*+(?:,|\Z)")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 

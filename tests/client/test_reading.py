@@ -778,6 +778,23 @@ async def test_pages_are_followed_to_the_end():
 # ---- made by hand
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "text"),
+    [
+        (("200",), {}, "Response('200'): the status comes first"),
+        ((b"body",), {}, "the status comes first"),
+        ((True,), {}, "the status comes first"),
+        ((200,), {"content": 5}, "Response(content=...) is int"),
+        ((200,), {"content": [b"a"]}, "is list; expected bytes or str"),
+        ((200,), {"content": None}, "is NoneType"),
+    ],
+)
+def test_what_no_response_can_be_made_of(arguments, options, text):
+    with pytest.raises(TypeError) as caught:
+        Response(*arguments, **options)
+    assert text in str(caught.value)
+
+
 async def test_a_response_that_was_made_by_hand_reads_like_another():
     response = Response(
         201, headers=[("Link", "</x>; rel=next"), ("Set-Cookie", "a=b")], content="tëxt\nend"

@@ -13,6 +13,9 @@ from fastreq.url import URL
 BASE = URL("http://host/a/b?page=1")
 
 
+S, N = "http://host/s", "http://host/n"
+
+
 def read(*fields):
     return links(fields, BASE)
 
@@ -45,7 +48,11 @@ def urls(*fields):
         ("<>; rel=self", {"self": "http://host/a/b?page=1"}),
         ("<mailto:a@b>; rel=author", {"author": "mailto:a@b"}),
         ("<urn:x:y>; rel=license", {"license": "urn:x:y"}),
-        ("<http://x/>; rel=http://example.com/rel", {}),  # no token
+        # Without the quotes that there should be.
+        ("<http://x/>; rel=http://example.com/rel", {"http://example.com/rel": "http://x/"}),
+        ("</s>; rel=preload; type=text/css, </n>; rel=next", {"preload": S, "next": N}),
+        ("</s>; media=(min-width:1px); rel=preload, </n>; rel=next", {"preload": S, "next": N}),
+        ("</s>; x=a=b; rel=preload,</n>;rel=next", {"preload": S, "next": N}),
         ('<http://x/>; rel="http://example.com/Rel"', {"http://example.com/rel": "http://x/"}),
         # Not related to anything, or of another resource.
         ("<http://x/>", {}),
@@ -63,6 +70,10 @@ def urls(*fields):
         ("<http://x/>; rel=next, y", {}),
         ("<http://x/>; rel=ne xt", {}),
         ("<http://x/> rel=next", {}),
+        ("<http://x/>; rel=", {}),
+        ("<http://x/>; rel=<next>", {}),
+        ('<http://x/>; rel=a"next"', {}),
+        ("<http://x/>; rel=é", {}),
     ],
 )
 def test_links(field, expected):
