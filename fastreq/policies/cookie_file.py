@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterable
 
 from fastreq.errors import quoted
-from fastreq.policies.set_cookie import SESSION, Cookie
+from fastreq.policies.set_cookie import SESSION, Cookie, plain_domain
 
 _HEADER = (
     "# Netscape HTTP Cookie File\n# Written by fastreq. Whoever reads this is logged in as you.\n\n"
 )
 _HTTP_ONLY = "#HttpOnly_"
+_BOM = "\xef\xbb\xbf"  # which Windows programs put before a text, as it is in latin-1
 _FLAGS = {"TRUE": True, "FALSE": False}
 _NAME = re.compile(r"[^\x00-\x1f\x7f;=]*")
 _VALUE = re.compile(r"[^\x00-\x1f\x7f;]*")
@@ -32,7 +33,7 @@ def read_cookie_file(path: str | os.PathLike[str]) -> list[Cookie]:
         ValueError: a line is no cookie; the text says which, and nothing of its value.
     """
     with open(path, encoding="latin-1", newline="") as file:  # bytes stay what they are
-        lines = file.read().split("\n")
+        lines = file.read().removeprefix(_BOM).split("\n")
     cookies = []
     for number, line in enumerate(lines, 1):
         line = line.removesuffix("\r")
@@ -58,7 +59,7 @@ def _read_line(line: str) -> Cookie:
         raise ValueError("expected TRUE or FALSE in the second field and the fourth")
     if not _EXPIRY.fullmatch(expiry):
         raise ValueError(f"{quoted(expiry)} is no time in seconds")
-    domain = domain.removeprefix(".").lower()
+    domain = plain_domain(domain)
     if not domain or not path.startswith("/") or not _VALUE.fullmatch(domain + path):
         raise ValueError("expected a domain, and a path that begins with '/'")
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):

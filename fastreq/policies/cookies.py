@@ -8,24 +8,28 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
+from heapq import merge
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from fastreq.errors import LocalProtocolError, quoted
 from fastreq.messages import Response
 from fastreq.policies.cookie_file import read_cookie_file, write_cookie_file
-from fastreq.policies.cookie_store import CookieStore, prefix_of
-from fastreq.policies.set_cookie import SESSION, Cookie
+from fastreq.policies.cookie_store import CookieStore, Shelf, prefix_of
+from fastreq.policies.set_cookie import SESSION, Cookie, plain_domain
 from fastreq.url import URL
 
 MAX_SENT: Final = 150  # in one Cookie field, which has at most
 MAX_SENT_BYTES: Final = 8190
+MAX_FIELDS: Final = 64  # Cookie fields that are kept as they were put together
 
 # What may be sent when it was given by hand (RFC 6265, section 4.1.1): a token, then cookie-octets,
 # with or without quotes around them.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r'("?)[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\1')
 _NOT_IN_VALUE = re.compile(r"[^\x21-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
-_DOMAIN = re.compile(r"[a-z0-9_:%-]+(?:\.[a-z0-9_:%-]+)*\.?")
+_DOMAIN = re.compile(r"(?=.)(?:[a-z0-9_:-]+(?:\.[a-z0-9_:-]+)*\.?)?(?:%[A-Za-z0-9_:.%~-]+)?")
 _PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]*")
 
 _T = TypeVar("_T")
@@ -68,6 +72,7 @@ class Cookies(MutableMapping[str, str]):
         self._view: dict[str, Cookie] = {}  # the newest by name
         self._view_changes = 0  # the store's, when the view was made
         self._view_ends = math.inf  # when one of it expires
+        self._fields: dict[tuple[Any, ...], str] = {}  # put together before; the newest last
         if cookies is not None:
             self.update(cookies)
 
@@ -84,24 +89,18 @@ class Cookies(MutableMapping[str, str]):
         """
         if not self:
             return given or None
-        cookies = self._store.matching(url)
-        if unscoped and (anywhere := self._store.unscoped(url)):
-            newer = {cookie.name for cookie in cookies}
-            cookies += [cookie for cookie in anywhere if cookie.name not in newer]
-        if given:
-            names = {pair.partition("=")[0].strip(" \t") for pair in given.split(";")}
-            cookies = [cookie for cookie in cookies if cookie.name not in names]
-        # Section 5.8.3: longer paths first, and of equal ones the older.
-        cookies.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
-        pairs, size = [given] if given else [], len(given)
-        for cookie in cookies[:MAX_SENT]:
-            pair = f"{cookie.name}={cookie.value}" if cookie.name else cookie.value
-            size += len(pair) + (2 if pairs else 0)
-            if size > MAX_SENT_BYTES:
-                break
-            pairs.append(pair)
-        self._store.use(cookies)
-        return "; ".join(pairs) or None
+        scoped = self._store.shelves(url)
+        anywhere = self._store.unscoped(url) if unscoped else []
+        self._store.use(scoped)
+        self._store.use(anywhere)
+        key = given, *[shelf.version for shelf in scoped], 0, *[s.version for s in anywhere]
+        field = self._fields.pop(key, None)
+        if field is None:
+            field = _field(scoped, anywhere, given)
+            if len(self._fields) >= MAX_FIELDS:
+                del self._fields[next(iter(self._fields))]
+        self._fields[key] = field
+        return field or None
 
     def store(self, url: URL, set_cookie_values: Iterable[str]) -> None:
         """Keep what the Set-Cookie fields of a response from `url` say, each for itself.
@@ -131,8 +130,8 @@ class Cookies(MutableMapping[str, str]):
             LocalProtocolError: it cannot be sent, or is for everybody under a public suffix.
         """
         _check_pair(name, value)
-        host, host_only = domain.lower().removeprefix("."), not domain.startswith(".")
-        if domain and not _DOMAIN.fullmatch(host):
+        host, host_only = plain_domain(domain), not domain.startswith(".")
+        if domain and (not _DOMAIN.fullmatch(host) or host.count(":") == 1):  # a port
             raise LocalProtocolError(f"cookie {quoted(name)}: domain {quoted(domain)} is no host")
         if not host_only and self._store.is_public_suffix(host):
             raise LocalProtocolError(
@@ -175,10 +174,12 @@ class Cookies(MutableMapping[str, str]):
         if not found:
             raise KeyError(name)
         self._store.drop(found)
+        self._fields.clear()
 
     def clear(self, domain: str | None = None, path: str | None = None) -> None:
         """Delete all cookies, or those of a domain and of a path."""
         self._store.drop(self._store.select(None, domain, path))
+        self._fields.clear()  # what was secret is not kept longer than its cookies
 
     def all(self) -> list[Cookie]:
         """Copies of all cookies with all that is known of them, oldest first."""
@@ -204,12 +205,17 @@ class Cookies(MutableMapping[str, str]):
     def load(self, path: str | os.PathLike[str]) -> None:
         """Add the cookies of a Netscape cookies.txt, as curl and browser extensions write it.
 
+        Left out is what no server may set: a cookie for all under a public suffix, and one whose
+        prefix `__Secure-` or `__Host-` promises what the line does not keep.
+
         Raises:
             OSError: the file cannot be read.
             ValueError: a line of it is no cookie; then none of them is added.
         """
         for cookie in read_cookie_file(path):
-            if cookie.host_only or not self._store.is_public_suffix(cookie.domain):
+            if _keeps_its_prefix(cookie) and (
+                cookie.host_only or not self._store.is_public_suffix(cookie.domain)
+            ):
                 self._store.put(cookie)
         self._store.trim()
 
@@ -226,7 +232,10 @@ class Cookies(MutableMapping[str, str]):
         write_cookie_file(path, kept)
 
     def __getitem__(self, name: str) -> str:
-        return self._newest()[name].value
+        found = self._store.select(name)
+        if not found:
+            raise KeyError(name)
+        return found[-1].value
 
     def __setitem__(self, name: str, value: str) -> None:
         self.set(name, value)
@@ -246,6 +255,16 @@ class Cookies(MutableMapping[str, str]):
     def __repr__(self) -> str:
         return f"<Cookies {', '.join(self)}>"  # the values are secret
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle has the cookies that there are, and nothing of those that have gone."""
+        return {
+            **vars(self),
+            "_store": self.copy()._store,
+            "_view_changes": -1,
+            "_view": {},
+            "_fields": {},
+        }
+
     def _newest(self) -> dict[str, Cookie]:
         """The newest cookie of each name, found once for as long as it is true."""
         if self._view_changes != self._store.changes or self._store.clock() >= self._view_ends:
@@ -253,6 +272,37 @@ class Cookies(MutableMapping[str, str]):
             self._view_ends = min((c.expires for c in self._view.values()), default=math.inf)
             self._view_changes = self._store.changes
         return self._view
+
+
+def _keeps_its_prefix(cookie: Cookie) -> bool:
+    prefix = prefix_of(cookie.name or cookie.value)
+    if prefix == "__host-" and not (cookie.host_only and cookie.path == "/"):
+        return False
+    return not prefix or bool(cookie.name and cookie.secure)
+
+
+def _field(scoped: list[Shelf], anywhere: list[Shelf], given: str) -> str:
+    """The value of a Cookie field: what was given, and of these shelves what there is room for."""
+    names = {pair.partition("=")[0].strip(" \t") for pair in given.split(";")} if given else set()
+    pairs, size = [given] if given else [], len(given)
+    rest = (c for c in _in_order(scoped, anywhere) if c.name not in names)
+    for cookie in islice(rest, MAX_SENT):
+        pair = f"{cookie.name}={cookie.value}" if cookie.name else cookie.value
+        size += len(pair) + (2 if pairs else 0)
+        if size > MAX_SENT_BYTES:
+            break
+        pairs.append(pair)
+    return "; ".join(pairs)
+
+
+def _in_order(scoped: list[Shelf], anywhere: list[Shelf]) -> Iterator[Cookie]:
+    """Section 5.8.3: longer paths first, and of equal ones the older. What has a scope is newer
+    than what has none and the same name, which is left out."""
+    by_length = sorted([*scoped, *anywhere], key=lambda shelf: -len(shelf.path))
+    for _, shelves in groupby(by_length, key=lambda shelf: len(shelf.path)):
+        for cookie in merge(*(s.cookies.values() for s in shelves), key=attrgetter("created")):
+            if cookie.domain or not any(cookie.name in shelf.cookies for shelf in scoped):
+                yield cookie
 
 
 def _jar_of(url: URL, set_cookie_values: Iterable[str]) -> Cookies:

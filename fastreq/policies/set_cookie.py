@@ -58,6 +58,13 @@ class Cookie:
         return f"<Cookie {self.name} for {domain or 'any host'}{self.path}>"  # the value is secret
 
 
+def plain_domain(given: str) -> str:
+    """A domain as it is kept: without a leading dot, and in lower case but for what stands behind a
+    "%", which is the path of a socket, or the name of an interface."""
+    name, percent, rest = given.removeprefix(".").partition("%")
+    return name.lower() + percent + rest
+
+
 class SetCookie(NamedTuple):
     """What a Set-Cookie field says, where it says it."""
 

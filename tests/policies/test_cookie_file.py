@@ -72,6 +72,44 @@ def test_what_other_writers_write(jar, tmp_path, line):
     assert "a=b" == jar.header_for(parse_url("http://www.example.com/"))
 
 
+def test_a_byte_order_mark_is_no_cookie(jar, tmp_path):
+    (tmp_path / "cookies.txt").write_bytes(
+        f"\ufeffexample.com\tFALSE\t/\tFALSE\t{LATER}\ta\tb\n".encode()
+    )
+    jar.load(tmp_path / "cookies.txt")
+
+    assert "a=b" == jar.header_for(parse_url("http://example.com/"))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_kept"),
+    [
+        (f"h.example\tFALSE\t/\tTRUE\t{LATER}\t__Host-a\tb", True),
+        (f"h.example\tFALSE\t/\tFALSE\t{LATER}\t__Host-a\tb", False),
+        (f"h.example\tTRUE\t/\tTRUE\t{LATER}\t__Host-a\tb", False),
+        (f"h.example\tFALSE\t/x\tTRUE\t{LATER}\t__host-a\tb", False),
+        (f"h.example\tTRUE\t/x\tTRUE\t{LATER}\t__Secure-a\tb", True),
+        (f"h.example\tTRUE\t/x\tFALSE\t{LATER}\t__Secure-a\tb", False),
+        (f"h.example\tFALSE\t/\tTRUE\t{LATER}\t\t__Secure-a", False),
+    ],
+)
+def test_84_a_prefix_holds_for_a_file(jar, tmp_path, line, is_kept):
+    loaded(jar, tmp_path, f"{line}\n")
+
+    assert is_kept == bool(jar)
+
+
+def test_cookies_of_a_socket_come_back(jar, tmp_path):
+    url = parse_url("http+unix://%2Frun%2FApp.sock/")
+    jar.store(url, ["a=1; Max-Age=100"])
+    jar.save(tmp_path / "cookies.txt")
+    again = Cookies(clock=lambda: NOW)
+    again.load(tmp_path / "cookies.txt")
+
+    assert "a=1" == again.header_for(url)
+    assert "1" == again.get("a", domain="%2Frun%2FApp.sock")
+
+
 def test_six_fields_are_an_empty_value(jar, tmp_path):
     loaded(jar, tmp_path, f"example.com\tFALSE\t/\tFALSE\t{LATER}\ta\n")
 

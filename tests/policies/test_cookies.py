@@ -704,7 +704,8 @@ def test_a_server_replaces_what_was_set_for_it(jar):
 @pytest.mark.parametrize(
     "domain",
     ["com", ".com", ".", "..h.example", "h..example", "http://h.example", "h.example/", "h example",
-     "h.example;", "h.example\n", "\xe4.example", "h.example:80\t", " "],
+     "h.example;", "h.example\n", "\xe4.example", "h.example:80\t", " ",
+     "h.example:80", "127.0.0.1:8000"],
 )  # fmt: skip
 def test_set_refuses_a_domain(clock, domain):
     jar = Cookies(public_suffixes=SUFFIXES.__contains__)
@@ -904,6 +905,33 @@ def test_copies_are_equal_and_independent(make):
     assert "b=2; z=0; a=1" == sent(jar, "https://h.example/x")
     assert "b=2; z=0; a=9; n=9" == sent(other, "https://h.example/x")
     assert "b=2" == sent(other, "https://w.h.example/x", unscoped=False)
+
+
+@pytest.mark.parametrize("end", [Cookies.clear, lambda jar: jar.delete("sid")])
+def test_what_was_deleted_is_nowhere(jar, end):
+    received(jar, "http://h.example/", "sid=OLDSECRET")
+    assert "sid=OLDSECRET" == sent(jar, "http://h.example/")
+    end(jar)
+
+    assert not jar._fields
+
+
+def test_a_pickle_has_nothing_of_what_has_gone():
+    jar = Cookies({"a": "1"})
+    received(jar, "http://h.example/", "sid=OLDSECRET")
+    assert "a=1; sid=OLDSECRET" == sent(jar, "http://h.example/")
+    received(jar, "http://h.example/", "sid=new")
+
+    assert b"OLDSECRET" not in pickle.dumps(jar)
+    assert {"a": "1", "sid": "new"} == pickled(jar)
+
+
+def test_set_for_a_socket_and_for_an_address(jar):
+    jar.set("a", "1", domain="%2Frun%2FApp.sock")
+    jar.set("b", "2", domain="::1")
+
+    assert "a=1" == sent(jar, "http+unix://%2Frun%2FApp.sock/")
+    assert "b=2" == sent(jar, "http://[::1]:8000/")
 
 
 def test_no_value_is_shown(jar):
