@@ -574,6 +574,21 @@ def test_88_the_order_is_that_of_all_domains(jar):
     assert "a=1; b=2; c=3" == sent(jar, "http://www.h.example/")
 
 
+def test_88_a_cookie_that_becomes_secure_keeps_its_age(jar):
+    received(jar, "https://h.example/", "a=1", "b=2; Secure")
+    received(jar, "https://h.example/", "a=3; Secure")
+
+    assert "a=3; b=2" == sent(jar, "https://h.example/")
+
+
+def test_88_a_cookie_that_had_expired_is_as_old_as_its_next_one(jar, clock):
+    received(jar, "http://h.example/", "a=1; Max-Age=5", "b=2")
+    clock.now += 5
+    received(jar, "http://h.example/", "a=3")
+
+    assert "b=2; a=3" == sent(jar, "http://h.example/")
+
+
 def test_88_the_same_name_of_two_paths_is_sent_twice(jar):
     received(jar, "http://h.example/", "a=1", "a=2; Path=/x")
 
