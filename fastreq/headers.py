@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from fastreq.errors import LocalProtocolError, quoted
 
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # token, RFC 9110, section 5.6.2
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # no CTL but HTAB, section 5.5
+TOKEN_CHARACTER: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+"""As a regular expression, what a token is made of (RFC 9110, section 5.6.2)."""
+
+_NAME = re.compile(rf"{TOKEN_CHARACTER}+".encode())
+_NOT_IN_NAME = re.compile(TOKEN_CHARACTER.replace("[", "[^", 1))
+_NOT_IN_VALUE = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")  # CTL, but for HTAB; section 5.5
 _NOT_PLAIN = frozenset(
     {
         *("host", "content-length", "transfer-encoding", "te", "expect", "connection", "upgrade"),
@@ -23,14 +27,18 @@ def field_name(name: str | bytes) -> bytes:
 
     Raises:
         LocalProtocolError: it is not a token.
+        TypeError: it is not text.
     """
+    if not isinstance(name, (str, bytes)):
+        raise TypeError(f"a header name is a {type(name).__name__}; expected str")
     try:
-        raw = name.encode("ascii") if isinstance(name, str) else bytes(name)
+        raw = name.encode("ascii") if isinstance(name, str) else name
     except UnicodeEncodeError:
         raw = b""
     if not _NAME.fullmatch(raw):
         raise LocalProtocolError(
-            f"header name {quoted(name)} is not a token: letters, digits and !#$%&'*+-.^_`|~ only"
+            f"header name {_up_to_fault(name)} is not a token: letters, digits and "
+            "!#$%&'*+-.^_`|~ only"
         )
     return raw
 
@@ -38,24 +46,48 @@ def field_name(name: str | bytes) -> bytes:
 def field_value(name: str | bytes, value: str | bytes) -> bytes:
     """Check a field value that is to be sent; white space around it is taken off.
 
+    No error shows it, since it may be a secret.
+
     Raises:
         LocalProtocolError: it has a control character, or one beyond ISO-8859-1.
         TypeError: it is not text.
     """
     if not isinstance(value, (str, bytes)):
-        raise TypeError(f"header {quoted(name)} is {value!r}; expected str, such as {str(value)!r}")
+        raise _no_text(name, value)
     try:
         raw = value.encode("latin-1") if isinstance(value, str) else value
     except UnicodeEncodeError as exc:
         raise LocalProtocolError(
-            f"header {quoted(name)}: {value[exc.start]!r} cannot be sent; "
-            "percent-encode it, or give bytes"
+            f"header {quoted(name)}: {value[exc.start]!r} at position {exc.start} of its value "
+            "cannot be sent; percent-encode it, or give bytes"
         ) from None
-    if not _VALUE.fullmatch(raw):
+    if bad := _NOT_IN_VALUE.search(raw):
+        hint = "; was it read from a file, with its newline?" if bad[0] in b"\r\n" else ""
         raise LocalProtocolError(
-            f"header {quoted(name)}: the value {quoted(value)} has a control character"
+            f"header {quoted(name)}: a control character, {_text(bad[0])!r}, at position "
+            f"{bad.start()} of its value{hint}"
         )
     return raw.strip(b" \t")
+
+
+def _up_to_fault(name: str | bytes) -> str:
+    """A name as errors show it: it may be a whole line, of which the value stays unseen."""
+    text = _text(name) if isinstance(name, bytes) else name
+    fault = _NOT_IN_NAME.search(text)
+    if fault is None or fault.end() == len(text):
+        return quoted(text)
+    return f"{quoted(text[: fault.end()])}..."
+
+
+def _no_text(name: str | bytes, value: object) -> TypeError:
+    """The error for a value that is no text; what it is, is not shown."""
+    if value is None:
+        given = "None; to leave the field out, delete it from `client.headers`"
+    elif isinstance(value, (list, tuple)):
+        given = f"a {type(value).__name__}; for several fields, write [(name, one), (name, two)]"
+    else:
+        given = f"a {type(value).__name__}; convert it with str()"
+    return TypeError(f"header {quoted(name)}: expected str, not {given}")
 
 
 class Headers(MutableMapping[str, str]):
@@ -106,9 +138,10 @@ class Headers(MutableMapping[str, str]):
     def block(self) -> bytes:
         """All field lines as they are sent, each with its CRLF."""
         if self._block is None:
-            self._block = b"".join(b"%b: %b\r\n" % (name, value) for _, name, value in self._fields)
+            # The block last: whoever sees it, in another thread too, may go by the rest.
             self._names = frozenset(key for key, _, _ in self._fields)
             self.is_plain = _NOT_PLAIN.isdisjoint(self._names)
+            self._block = b"".join(b"%b: %b\r\n" % (name, value) for _, name, value in self._fields)
         return self._block
 
     @property
@@ -136,6 +169,8 @@ class Headers(MutableMapping[str, str]):
     def copy(self) -> Headers:
         """The same fields, free to change."""
         return Headers(self)
+
+    __copy__ = copy
 
     def snapshot(self) -> Headers:
         """A copy that nobody changes; the same one until something changes here."""
@@ -227,10 +262,20 @@ HeaderTypes: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]] | Headers
 
 
 def _pairs(fields: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(fields, (str, bytes)):
-        raise TypeError(f"headers are {fields!r}; expected a mapping or a list of (name, value)")
-    pairs: Iterable[tuple[Any, Any]] = fields.items() if isinstance(fields, Mapping) else fields
-    return pairs
+    if isinstance(fields, Mapping):
+        return fields.items()
+    if isinstance(fields, (str, bytes)) or not isinstance(fields, Iterable):
+        raise TypeError(
+            f"headers= is a {type(fields).__name__}; expected a mapping or a list of (name, value)"
+        )
+    return map(_pair, fields)
+
+
+def _pair(given: Any) -> tuple[Any, Any]:
+    if isinstance(given, (tuple, list)) and len(given) == 2:
+        return given[0], given[1]
+    size = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
+    raise TypeError(f"headers= holds a {type(given).__name__}{size}; expected (name, value) in it")
 
 
 def _text(raw: bytes) -> str:

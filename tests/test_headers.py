@@ -1,11 +1,14 @@
 """Field lines: case, order, repetition, what may not stand in a head (TRUST 1a; RFC 9110, 5)."""
 
+import copy
 import pickle
 import string
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import each_row
 
 from fastreq import Headers
 from fastreq.errors import LocalProtocolError
@@ -93,6 +96,34 @@ def test_a_copy_is_free_to_change(headers):
     assert before == headers.block
     assert "9" == other["x-one"]
     assert headers == Headers(headers)
+
+
+def test_a_copy_by_the_copy_module_is_one_too(headers):
+    """It shares nothing: neither the list, nor what is derived from it."""
+    before, names = headers.block, headers.names
+    for other in (copy.copy(headers), copy.deepcopy(headers)):
+        other.add("Authorization", "secret")
+
+        assert before == headers.block
+        assert names == headers.names
+        assert "authorization" not in headers
+        assert before + b"Authorization: secret\r\n" == other.block
+        assert not other.is_plain
+
+
+def test_whoever_sees_a_block_sees_the_names_that_belong_to_it():
+    """In another thread as well: it is put there last."""
+
+    class Watched(Headers):
+        seen: ClassVar[list[object]] = []
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "_block" and value is not None:
+                self.seen.append((self._names, self.is_plain))
+
+    assert b"A: b\r\n" == Watched({"A": "b"}).block
+    assert [(frozenset({"a"}), True)] == Watched.seen
 
 
 def test_a_snapshot_is_made_once(headers):
@@ -204,13 +235,78 @@ def test_white_space_around_a_value_goes():
     assert b"a \t b" == field_value("A", " \t a \t b \t ")
 
 
-@pytest.mark.parametrize("value", [5, None, 1.5, True, ["a"]])
-def test_values_that_are_no_text(value):
+class Token:
+    """Which is no text."""
+
+    def __repr__(self):
+        return "SECRET"
+
+
+@each_row(
+    ("value", "given"),
+    [
+        (5, r"not a int; convert it with str\(\)"),
+        (True, r"not a bool; convert it"),
+        (None, r"not None; .* delete it from `client.headers`"),
+        (["a"], r"not a list; for several fields, write \[\(name, one\), "),
+        (("a",), r"not a tuple; for several fields"),
+    ],
+)
+def test_values_that_are_no_text(value, given):
     """The text shows what to write."""
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match=f"header 'A': expected str, {given}"):
         field_value("A", value)
 
-    assert str(caught.value).endswith(repr(str(value)))
+
+@each_row(
+    ("value", "position", "has_hint"),
+    [
+        ("Bearer SECRET\n", 13, True),
+        (b"Bearer SECRET\r\n", 13, True),
+        ("SEC\x00RET", 3, False),
+        ("SECRET\u2026", 6, False),
+        (["SECRET"], None, False),
+        (("SECRET",), None, False),
+        (Token(), None, False),
+    ],
+)
+def test_no_error_shows_a_value(value, position, has_hint):
+    """It says of which field, and where in it; a token is read from a file with its newline."""
+    with pytest.raises((LocalProtocolError, TypeError)) as caught:
+        field_value("Authorization", value)
+
+    text = str(caught.value)
+    assert text.startswith("header 'Authorization': ")
+    assert "SEC" not in text
+    assert has_hint == text.endswith("; was it read from a file, with its newline?")
+    if position is not None:
+        assert f" at position {position} of its value" in text
+
+
+@each_row(
+    ("fields", "shown"),
+    [
+        ({"Authorization: SECRET": ""}, "header name 'Authorization:'... is not"),
+        ({b"Authorization: SECRET": ""}, "header name 'Authorization:'... is not"),
+        ({"Ä: SECRET": ""}, "header name 'Ä'... is not"),
+        ({"A ": "SECRET"}, "header name 'A ' is not"),
+        ({"": "SECRET"}, "header name '' is not"),
+        ({5: "SECRET"}, "a header name is a int; expected str"),
+        ("Authorization: SECRET", "headers= is a str; expected a mapping or a list"),
+        (["Authorization: SECRET"], r"headers= holds a str; expected (name, value) in it"),
+        (["ab"], r"headers= holds a str; expected (name, value) in it"),
+        ([("A", "SECRET", "c")], r"headers= holds a tuple of 3; expected (name, value) in it"),
+        ([5], r"headers= holds a int; expected (name, value) in it"),
+        (5, "headers= is a int; expected a mapping or a list"),
+    ],
+)
+def test_what_is_no_field_is_not_shown(fields, shown):
+    """A whole line may have been taken for a name, or for a pair."""
+    with pytest.raises((LocalProtocolError, TypeError)) as caught:
+        Headers(fields)
+
+    assert str(caught.value).startswith(shown)
+    assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

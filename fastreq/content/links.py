@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable
 
 from fastreq.errors import InvalidURL, UnsupportedProtocol
+from fastreq.headers import TOKEN_CHARACTER
 from fastreq.url import URL
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_TOKEN = f"{TOKEN_CHARACTER}++"
 _QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 
 _BARE = r"[!#-+\--:=?-~]++"  # all that can be seen, but for `"`, `,`, `;`, `<` and `>`

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
 from fastreq.errors import IncompleteBody, RemoteProtocolError, quoted
+from fastreq.headers import TOKEN_CHARACTER
 from fastreq.messages import ResponseHead
 
 MAX_CHUNK_LINE = 1024  # bytes of one chunk-size line, its extensions included
@@ -25,7 +26,7 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*
 # The usual chunk line, nothing but a size, in one match (benchmark: chunked 1 MiB).
 _FIRST_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_TRAILER = re.compile(rb"%b+:[\t\x20-\x7e\x80-\xff]*" % TOKEN_CHARACTER.encode())
 
 
 class Sink(Protocol):

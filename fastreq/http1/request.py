@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from fastreq.content.sources import check_unspent
 from fastreq.errors import LocalProtocolError, quoted
-from fastreq.headers import Headers
+from fastreq.headers import TOKEN_CHARACTER, Headers
 from fastreq.messages import Request
 
 PIECE = 64 * 1024
@@ -18,8 +18,8 @@ PIECE = 64 * 1024
 AT_ONCE = 16 * 1024
 """Bytes of a body that are copied behind the head, so that both are one piece."""
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%\[\]:-]*", re.ASCII)
+_TOKEN = re.compile(f"{TOKEN_CHARACTER}+")
+_NOT_IN_HOST = re.compile(r"[^A-Za-z0-9._~!$&'()*+,;=%\[\]:-]")
 _EMPTY_LENGTH = frozenset({"POST", "PUT", "PATCH", "QUERY"})  # RFC 9110, section 8.6
 _NO_BODY = frozenset({"TRACE", "CONNECT"})  # sections 9.3.6 and 9.3.8
 _SPECIAL = frozenset(
@@ -98,8 +98,12 @@ def _host(request: Request) -> bytes:
     hosts = request.fields.get_list("host")
     if not hosts:
         return request.url.host_field
-    if len(hosts) > 1 or not _HOST.fullmatch(hosts[0]):
-        raise LocalProtocolError(f"Host {quoted(', '.join(hosts))}: expected one host[:port]")
+    if len(hosts) > 1:
+        raise LocalProtocolError(f"{len(hosts)} Host fields; expected one, with one host[:port]")
+    if bad := _NOT_IN_HOST.search(hosts[0]):  # there may be a password before an "@"
+        raise LocalProtocolError(
+            f"Host: {bad[0]!r} at position {bad.start()} of it; expected one host[:port]"
+        )
     return hosts[0].encode("ascii")
 
 

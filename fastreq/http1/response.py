@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import cast
 
 from fastreq.errors import RemoteProtocolError, quoted
+from fastreq.headers import TOKEN_CHARACTER
 from fastreq.http1.body import DIRECT, SEGMENT, StreamedBody, WholeBody
 from fastreq.http1.framing import (
     BodyReader,
@@ -23,7 +24,7 @@ MAX_FIELDS = 256
 MAX_INTERIM = 16  # 1xx responses before the final one
 USUAL_HEAD = 4096  # bytes that hold nearly every head
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_TOKEN = TOKEN_CHARACTER.encode()
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"  # no control character but HTAB; NUL, bare CR, bare LF fail
 _HEAD = re.compile(
     rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (%b*+))?\r\n((?:%b++:%b*+\r\n)*+)"

@@ -154,9 +154,11 @@ class _Function(Auth):
         return f"<Auth {self._function!r}>"
 
     def flow(self, request: Request) -> Generator[Request, Response, None]:
-        given = self._function(request.twin())
+        given: object = self._function(request.twin())
         if not isinstance(given, Request):
-            raise TypeError(f"auth={self._function!r} gave {given!r}; expected the Request")
+            # Not the value itself, which may be a token.
+            what = "None" if given is None else f"a {type(given).__name__}"
+            raise TypeError(f"auth={self._function!r} gave {what}; expected the Request")
         yield given
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from fastreq.headers import TOKEN_CHARACTER
 from fastreq.messages import Response
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_TOKEN = f"{TOKEN_CHARACTER}++"
 _QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 _END = r"[ \t]*+(?=,|\Z)"
 

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from fastreq.errors import LocalProtocolError, quoted
+from fastreq.headers import TOKEN_CHARACTER
 from fastreq.messages import Response
 from fastreq.policies.cookie_file import read_cookie_file, write_cookie_file
 from fastreq.policies.cookie_store import CookieStore, Shelf, prefix_of
@@ -26,7 +27,7 @@ MAX_FIELDS: Final = 64  # Cookie fields that are kept as they were put together
 
 # What may be sent when it was given by hand (RFC 6265, section 4.1.1): a token, then cookie-octets,
 # with or without quotes around them.
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NAME = re.compile(f"{TOKEN_CHARACTER}+")
 _VALUE = re.compile(r'("?)[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\1')
 _NOT_IN_VALUE = re.compile(r"[^\x21-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
 _DOMAIN = re.compile(r"(?=.)(?:[a-z0-9_:-]+(?:\.[a-z0-9_:-]+)*\.?)?(?:%[A-Za-z0-9_:.%~-]+)?")
@@ -336,9 +337,18 @@ def cookie_header(cookies: CookieTypes, url: URL) -> str:
 def _pairs(cookies: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(cookies, Mapping):
         return cookies.items()
-    if isinstance(cookies, (str, bytes)):
-        raise TypeError("cookies= is text; expected a mapping, a list of (name, value), or Cookies")
-    return cookies  # type: ignore[no-any-return]
+    if isinstance(cookies, (str, bytes)) or not isinstance(cookies, Iterable):
+        raise TypeError(
+            f"cookies= is a {type(cookies).__name__}; expected a mapping, a list of (name, value), "
+            "or Cookies"
+        )
+    return map(_pair, cookies)
+
+
+def _pair(given: Any) -> tuple[Any, Any]:
+    if isinstance(given, (tuple, list)) and len(given) == 2:
+        return given[0], given[1]
+    raise TypeError(f"cookies= holds a {type(given).__name__}; expected (name, value) in it")
 
 
 def _check_pair(name: Any, value: Any) -> None:

@@ -206,9 +206,17 @@ async def test_values_that_are_no_text(value):
     await refused(TypeError, "expected str", headers={"X": value})
 
 
-@pytest.mark.parametrize("headers", ["X: y", b"X: y"])
-async def test_headers_that_are_text(headers):
-    await refused(TypeError, "expected a mapping or a list", headers=headers)
+@pytest.mark.parametrize("given", ["X: y", b"X: y", 5])
+@pytest.mark.parametrize("option", ["headers", "cookies"])
+async def test_fields_that_are_no_pairs(option, given):
+    await refused(TypeError, f"{option}= is a .*expected a mapping", **{option: given})
+
+
+@pytest.mark.parametrize("given", [["X: y"], ["ab"], [("a", "b", "c")], [5]])
+@pytest.mark.parametrize("option", ["headers", "cookies"])
+async def test_pairs_that_are_none(option, given):
+    match = rf"{option}= holds a .*expected \(name, value\) in it"
+    await refused(TypeError, match, **{option: given})
 
 
 async def test_fields_are_checked_whenever_they_are_set():
@@ -248,10 +256,6 @@ async def test_1a_every_byte_in_a_method():
 async def test_a_cookie_with_a_semicolon(value):
     await refused(LOCAL, "cannot stand in its value", cookies={"a": value})
     await refused(LOCAL, "not a token", cookies={value: "a"})
-
-
-async def test_cookies_that_are_text():
-    await refused(TypeError, "cookies= is text", cookies="a=b")
 
 
 # ---- options

@@ -335,8 +335,8 @@ def test_a_field_that_would_be_there_twice_is_refused(rest):
         ("files['f']: its filename is a PosixPath", {"f": (Path("a"), b"")}),
         ("files[5]: its name is a int", {5: b""}),
         ("files['f'] headers is a str", {"f": ("a", b"", None, "X-A: 1")}),
-        ("header 'X-A' is 1; expected str", {"f": ("a", b"", None, {"X-A": 1})}),
-        ("header 'Content-Type' is 5; expected str", {"f": ("a", b"", 5)}),
+        ("header 'X-A': expected str, not a int", {"f": ("a", b"", None, {"X-A": 1})}),
+        ("header 'Content-Type': expected str, not a int", {"f": ("a", b"", 5)}),
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="names the path class of this system")

@@ -357,9 +357,11 @@ def test_what_a_flow_may_not_yield():
         rounds.answer(Response(401))
 
 
-def test_a_function_that_gives_nothing_is_told():
-    with pytest.raises(TypeError, match="gave None; expected the Request"):
-        next(to_auth(lambda request: None).flow(request_to()))
+@pytest.mark.parametrize(("given", "shown"), [(None, "None"), ("SECRET", "a str")])
+def test_a_function_that_gives_no_request_is_told(given, shown):
+    """Not what it gave, which may be a token."""
+    with pytest.raises(TypeError, match=f" gave {shown}; expected the Request"):
+        next(to_auth(lambda request: given).flow(request_to()))
 
 
 @pytest.mark.parametrize(
