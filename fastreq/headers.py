@@ -14,12 +14,15 @@ TOKEN_CHARACTER: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _NAME = re.compile(rf"{TOKEN_CHARACTER}+".encode())
 _NOT_IN_NAME = re.compile(TOKEN_CHARACTER.replace("[", "[^", 1))
 _NOT_IN_VALUE = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")  # CTL, but for HTAB; section 5.5
-_NOT_PLAIN = frozenset(
-    {
-        *("host", "content-length", "transfer-encoding", "te", "expect", "connection", "upgrade"),
-        *("authorization", "proxy-authorization", "cookie"),
-    }
+_PLAIN = frozenset(
+    """
+    accept accept-charset accept-encoding accept-language cache-control content-encoding
+    content-language content-type date dnt if-match if-modified-since if-none-match if-range
+    if-unmodified-since origin pragma priority range sec-fetch-dest sec-fetch-mode sec-fetch-site
+    sec-fetch-user upgrade-insecure-requests user-agent x-requested-with
+    """.split()
 )
+"""Fields that have nothing to do with how a message is sent, and in which nobody puts a secret."""
 
 
 def field_name(name: str | bytes) -> bytes:
@@ -105,8 +108,8 @@ class Headers(MutableMapping[str, str]):
         self._fields: list[tuple[str, bytes, bytes]] = []
         self._block: bytes | None = None  # the fields as sent, until something changes
         self._names: frozenset[str] = frozenset()  # in lower case; stands while the block does
-        # None of the fields has to do with how a message is sent, or is secret. It may be False
-        # for those, too, that nobody has looked at since they were changed.
+        # All fields are among the `_PLAIN` ones. It may be False for those, too, whose `block`
+        # nobody has asked for since they were changed.
         self.is_plain = False
         self._copy: Headers | None = None  # what `snapshot()` gave last; stands likewise
         if fields is None:  # first, for to ask an ABC is slow
@@ -140,7 +143,7 @@ class Headers(MutableMapping[str, str]):
         if self._block is None:
             # The block last: whoever sees it, in another thread too, may go by the rest.
             self._names = frozenset(key for key, _, _ in self._fields)
-            self.is_plain = _NOT_PLAIN.isdisjoint(self._names)
+            self.is_plain = _PLAIN.issuperset(self._names)
             self._block = b"".join(b"%b: %b\r\n" % (name, value) for _, name, value in self._fields)
         return self._block
 
@@ -190,7 +193,7 @@ class Headers(MutableMapping[str, str]):
         copy._fields = [*self._fields, (key, name, value)]
         copy._block = b"%b%b: %b\r\n" % (self.block, name, value)
         copy._names = self.names | {key}
-        copy.is_plain = self.is_plain and key not in _NOT_PLAIN
+        copy.is_plain = self.is_plain and key in _PLAIN
         return copy
 
     def merged(self, other: HeaderTypes) -> Headers:

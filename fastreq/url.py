@@ -27,6 +27,7 @@ _PARTS = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL
 )
 _HOST_PORT = re.compile(r"(\[.*\]|[^:\[\]]*)(?::([0-9]*))?", re.DOTALL)
+_LONG_VALUE = re.compile(r"=[^&#]{12}")
 _SECRET = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//)?.*@", re.DOTALL)
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
@@ -251,7 +252,12 @@ def parse_url(url: object) -> URL:
     Raises:
         InvalidURL, UnsupportedProtocol: as `URL` does, and if there is no scheme.
     """
-    if type(url) is str and len(url) <= MAX_CACHED_LENGTH:  # a subclass may have its own hash
+    if (
+        type(url) is str  # a subclass may have its own hash
+        and len(url) <= MAX_CACHED_LENGTH
+        and "@" not in url  # no password is remembered, and nothing as long as a token
+        and not ("=" in url and _LONG_VALUE.search(url))
+    ):
         return _parse_short(url)
     return _absolute(url if isinstance(url, URL) else URL(url))
 

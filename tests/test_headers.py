@@ -122,8 +122,8 @@ def test_whoever_sees_a_block_sees_the_names_that_belong_to_it():
             if name == "_block" and value is not None:
                 self.seen.append((self._names, self.is_plain))
 
-    assert b"A: b\r\n" == Watched({"A": "b"}).block
-    assert [(frozenset({"a"}), True)] == Watched.seen
+    assert b"Accept: b\r\n" == Watched({"Accept": "b"}).block
+    assert [(frozenset({"accept"}), True)] == Watched.seen
 
 
 def test_a_snapshot_is_made_once(headers):

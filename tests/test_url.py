@@ -803,6 +803,21 @@ def test_cached():
     assert url_module._parse_short.cache_info().maxsize
 
 
+@each_row(
+    ("url", "is_remembered"),
+    [
+        ("http://cached/a?page=12&size=345678", True),
+        ("http://cached/a?n=123456789012", False),
+        ("http://cached/a?page=1&token=0123456789ab#b", False),
+        ("http://user:secret@cached/", False),
+    ],
+)
+def test_no_url_with_a_secret_is_remembered(url, is_remembered):
+    """Neither a password, nor a value in the query that is as long as a token."""
+    assert is_remembered is (parse_url(url) is parse_url(url))
+    assert url == str(parse_url(url))
+
+
 # ---- sizes --------------------------------------------------------------------------------------
 
 

@@ -55,10 +55,11 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
     fields, body, url = request.fields, request.body, request.url
     block = fields.block
     if (
-        fields.is_plain  # so there is no secret in it, either
+        fields.is_plain  # so there is no secret in it
         and request.method in _PLAIN
         and not (body or target)
         and 0 < len(url.target) <= _USUAL_TARGET
+        and b"?" not in url.target  # nor in a query, where there often is a token
         and len(block) <= _USUAL_BLOCK
     ):
         return _usual_head(request.method, url.target, url.host_field, block)
@@ -159,11 +160,16 @@ def _rest(fields: Headers, to_proxy: bool) -> bytes:
         rest.pop("proxy-authorization", None)
     if "te" in rest:
         # RFC 9112, section 7.4: chunked is never named, and TE is listed in Connection.
-        if "chunked" in rest["te"].lower():
+        if "chunked" in _members(rest["te"]):
             raise LocalProtocolError("TE: chunked is understood by all, and must not be sent")
-        if "te" not in rest.get("connection", "").lower():
+        if "te" not in _members(rest.get("connection", "")):
             rest.add("Connection", "TE")
     return rest.block
+
+
+def _members(value: str) -> list[str]:
+    """The members of a list in lower case, without their parameters (RFC 9110, section 5.6.1)."""
+    return [member.partition(";")[0].strip(" \t").lower() for member in value.split(",")]
 
 
 def _is_number(text: str) -> bool:

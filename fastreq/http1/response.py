@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import cast
 
 from fastreq.errors import RemoteProtocolError, quoted
@@ -23,6 +22,7 @@ MAX_HEAD = 64 * 1024  # bytes of a head, those of the 1xx responses before it in
 MAX_FIELDS = 256
 MAX_INTERIM = 16  # 1xx responses before the final one
 USUAL_HEAD = 4096  # bytes that hold nearly every head
+MAX_KNOWN_HEADS = 512
 
 _TOKEN = TOKEN_CHARACTER.encode()
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]"  # no control character but HTAB; NUL, bare CR, bare LF fail
@@ -174,7 +174,7 @@ class ResponseReader:
         if end < 4 or end + self._head_size > MAX_HEAD:
             return 0
         try:
-            head = usual_head(start[: end - 2])
+            head = known_heads[start[: end - 2]]
         except RemoteProtocolError:
             self._head_size += end  # something has come
             raise
@@ -202,7 +202,7 @@ class ResponseReader:
             used += taken
             if block is None:
                 break
-            head = usual_head(block) if len(block) < USUAL_HEAD else parse_head(block)
+            head = known_heads[block] if len(block) < USUAL_HEAD else parse_head(block)
             if head.status >= 200 or (head.status == 101 and self.switches):
                 self._begin_body(head)
             else:
@@ -274,8 +274,8 @@ def parse_head(block: bytes) -> ResponseHead:
     head.content_length = _content_length(head)
     if codings := head.values(b"transfer-encoding"):
         head.transfer_encoding = b", ".join(codings)
-    options = b",".join(head.values(b"connection")).replace(b" ", b"").split(b",")
-    # Row 36 of TRUST: close wins, and HTTP/1.0 persists only where it says so.
+    options = [o.strip(b" \t") for v in head.values(b"connection") for o in v.split(b",")]
+    # docs/trust.md, row 36: close wins, and HTTP/1.0 persists only where it says so.
     head.says_keep_alive = b"keep-alive" in options
     persists = head.minor_version > 0 or head.says_keep_alive
     head.persistent = persists and b"close" not in options
@@ -288,8 +288,24 @@ def parse_head(block: bytes) -> ResponseHead:
     return head
 
 
-usual_head = lru_cache(maxsize=512)(parse_head)
-"""`parse_head`, for a server says the same head many times a second (benchmark: small, plain)."""
+class KnownHeads(dict[bytes, ResponseHead]):
+    """Heads by their bytes, each read where it is not known yet: a server says the same one many
+    times a second (benchmark: small, plain).
+
+    What may have a secret in it is not kept: cookies, tokens, and where a redirect leads.
+    """
+
+    def __missing__(self, block: bytes) -> ResponseHead:
+        head = parse_head(block)
+        fields = head.lowered
+        if not (head.sets_cookies or b"token:" in fields or b"\r\nlocation:" in fields):
+            if len(self) >= MAX_KNOWN_HEADS:
+                self.clear()
+            self[block] = head
+        return head
+
+
+known_heads = KnownHeads()
 
 
 def _content_length(head: ResponseHead) -> int | None:

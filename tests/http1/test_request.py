@@ -19,10 +19,12 @@ from fastreq.http1.request import (
     outgoing,
 )
 from fastreq.messages import Request
+from fastreq.policies.redirects import DEFAULT_SENSITIVE
 from fastreq.url import URL, parse_url
 
 A = "http://a/x"
 SECRET = ("Proxy-Authorization", "p")
+SENSITIVE = sorted(DEFAULT_SENSITIVE)
 STREAM = (b"hel", b"lo")  # an iterable is of unknown length, however short
 
 
@@ -143,6 +145,8 @@ def test_a_method_that_is_none():
         ([], ["Connection: TE"]),
         ([("Connection", "close")], ["Connection: close", "Connection: TE"]),
         ([("Connection", "Te, close")], ["Connection: Te, close"]),
+        ([("Connection", "close,\tte")], ["Connection: close,\tte"]),
+        ([("Connection", "X-State")], ["Connection: X-State", "Connection: TE"]),
     ],
 )
 def test_te_is_listed_once(given, expected):
@@ -152,13 +156,23 @@ def test_te_is_listed_once(given, expected):
     assert expected == [n for n in written.decode().split("\r\n") if n.startswith("Connection")]
 
 
-@each_row("name", ["Authorization", "Cookie", "Proxy-Authorization"])
+@each_row("name", ["Authorization", "Cookie", "Proxy-Authorization", "X-Nobody-Knows", *SENSITIVE])
 def test_no_head_with_a_secret_is_remembered(name):
-    """What is kept, so as to be sent again, has no credentials in it."""
+    """What is kept, so as to be sent again, has nothing in it but fields that are none."""
     before = _usual_head.cache_info()
-    encode_head(request(fields=[(name, "secret")]))
+    encode_head(request(fields=[("Accept", "*/*"), (name, "secret")]))
 
     assert before == _usual_head.cache_info()
+
+
+def test_no_query_is_remembered():
+    """It may well have a token in it; the head without it is kept."""
+    before = _usual_head.cache_info()
+    encode_head(request(url="http://a/no-query-is?token=secret"))
+    assert before == _usual_head.cache_info()
+
+    encode_head(request(url="http://a/no-query-is"))
+    assert before.misses + 1 == _usual_head.cache_info().misses
 
 
 # ---- what follows the head

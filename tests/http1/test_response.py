@@ -698,11 +698,63 @@ def test_the_limit_of_heads_is_of_all_together(at_once):
 
 def test_a_large_head_is_not_remembered():
     """As small ones are: a server that sends many of them would fill the memory."""
-    before = response.usual_head.cache_info()
+    before = list(response.known_heads)
     head = OK + b"A: %b\r\nContent-Length: 5\r\n\r\n" % (b"x" * response.USUAL_HEAD)
     assert b"hello" == _read([head, b"hello"], "GET", False, None)[2]
 
-    assert before == response.usual_head.cache_info()
+    assert before == list(response.known_heads)
+
+
+@each_row(
+    ("field", "is_remembered"),
+    [
+        (b"A: b", True),
+        (b"Vary: Cookie", True),
+        (b"Set-Cookie: sid=secret", False),
+        (b"SET-COOKIE: sid=secret", False),
+        (b"X-Subject-Token: secret", False),
+        (b"Location: /?code=secret", False),
+    ],
+)
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_no_head_with_a_secret_is_remembered(monkeypatch, field, is_remembered, in_pieces):
+    """What a server says again and again is read once, but for what is somebody's own."""
+    monkeypatch.setattr(response, "known_heads", response.KnownHeads())
+    head = OK + field + b"\r\nContent-Length: 5\r\n\r\n"
+    pieces = [head[:-1], head[-1:] + b"hello"] if in_pieces else [head + b"hello"]
+    for _ in range(2):
+        assert b"hello" == _read(pieces, "GET", False, None)[2]
+
+    assert ([head[:-2]] if is_remembered else []) == list(response.known_heads)
+
+
+def test_a_limited_number_of_heads_is_remembered(monkeypatch):
+    """The next one is; it is those before that are forgotten."""
+    monkeypatch.setattr(response, "known_heads", response.KnownHeads())
+    for number in range(response.MAX_KNOWN_HEADS + 1):
+        _read([OK + b"A: %d\r\nContent-Length: 0\r\n\r\n" % number], "GET", False, None)
+        assert len(response.known_heads) <= response.MAX_KNOWN_HEADS
+
+    assert [OK + b"A: %d\r\nContent-Length: 0\r\n" % number] == list(response.known_heads)
+
+
+@each_row(
+    ("minor", "value", "persistent"),
+    [
+        (1, b"x, close", False),
+        (1, b"x,\tclose", False),
+        (1, b"close\t,x", False),
+        (1, b"x\r\nConnection:\tclose", False),
+        (1, b"clo se", True),
+        (0, b"x,\tkeep-alive", True),
+        (0, b"keep -alive", False),
+    ],
+)
+def test_the_options_of_a_connection(minor, value, persistent):
+    """Blanks and tabs stand around them, and not in them (RFC 9110, section 5.6.1; row 36)."""
+    head = b"HTTP/1.%d 200 OK\r\nContent-Length: 0\r\nConnection: %b\r\n" % (minor, value)
+
+    assert persistent is response.parse_head(head).persistent
 
 
 def test_a_head_that_trickles_in():
