@@ -76,7 +76,10 @@ class FastreqError(Exception):
         self.queued: float = 0.0  # seconds of the last try in line, which are no part of `total`
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        state = self.__dict__.copy()
+        if self.request is not None:
+            state["request"] = self.request.without_options()
+        return _rebuild, (type(self), self.args, state)
 
     def at(self, phase: str) -> FastreqError:
         """Name the phase in which it happened; gives itself back, to be raised."""

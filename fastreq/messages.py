@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json as json_codec
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from http import HTTPStatus
@@ -74,16 +75,8 @@ class Request:
 
     def with_field(self, name: str, value: str) -> Request:
         """A copy that has this field, in place of those of the same name."""
-        twin = self.twin()
+        twin = copy.copy(self)
         twin.headers[name] = value
-        return twin
-
-    def twin(self) -> Request:
-        """A copy, which may be changed without changing this one; a body that streams is shared."""
-        twin = Request(self.method, self.url, self.fields, self.body, self.length)
-        twin.options = self.options
-        if self.sign_again is not None:
-            twin.sign_again = self.sign_again
         return twin
 
     @property
@@ -96,6 +89,20 @@ class Request:
     def __repr__(self) -> str:
         url = self.url.redacted if self.url.userinfo else self.url.given
         return f"<Request {self.method} {url}>"
+
+    def without_options(self) -> Request:
+        """A copy that says what was asked, and not how it was to be sent, which is its client's
+        own: there may be a password in it, or a function."""
+        twin = copy.copy(self)
+        twin.options = None
+        return twin
+
+    def __copy__(self) -> Request:
+        """It may be changed without changing this one; a body that streams is shared."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.fields, twin._own = self.fields.copy(), True
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         body = self.body if isinstance(self.body, bytes) else b""
@@ -287,7 +294,8 @@ class Response:
 
     def __getstate__(self) -> dict[str, Any]:
         course = _Past(self.remote_address, self._course.trailers, self.timings)
-        return {**self.__dict__, "_course": course, "_stream": None}
+        request = self.request.without_options()
+        return {**self.__dict__, "request": request, "_course": course, "_stream": None}
 
     # ---- the head
 

@@ -90,6 +90,57 @@ def test_each_survives_a_pickle(name, duplicate):
     assert b"body" == twin.request.content
 
 
+AUTH = {
+    "none": None,
+    "basic": ("user", "SECRET"),
+    "digest": fastreq.Digest("user", "SECRET"),
+    "function": lambda request: request,
+}
+
+
+@pytest.mark.parametrize("auth", AUTH)
+@pytest.mark.parametrize("whose", ["client", "request"])
+async def test_an_error_survives_a_pickle_whatever_the_auth(auth, whose):
+    """How a request was to be sent stays behind: it may be a password, or a function."""
+    of_client = {"auth": AUTH[auth]} if whose == "client" else {}
+    of_request = {"timeout": 9} if whose == "client" else {"auth": AUTH[auth]}
+
+    async def handler(conn):
+        head = await conn.read_request()
+        if head.startswith(b"GET /a "):
+            await conn.send(reply(b"", "Connection: close", status="418 X"))
+
+    async with scripted(handler) as server, Client(**of_client) as client:
+        with pytest.raises(fastreq.HTTPStatusError) as refused:
+            response = await client.get(server.url("/a"), **of_request)
+            response.raise_for_status()
+        with pytest.raises(fastreq.ReadError) as broken:
+            await client.get(server.url("/b"), **of_request)
+
+    for error, path in ((refused.value, "/a"), (broken.value, "/b")):
+        assert error.request.options is not None
+        written = pickle.dumps(error)
+        twin = pickle.loads(written)
+
+        assert path == twin.request.url.path
+        assert str(error) == str(twin)
+        assert b"SECRET" not in written
+        assert None is twin.request.options
+
+
+def test_a_request_keeps_its_options():
+    """In a copy, and in a pickle of its own: it is to be sent as it was built."""
+    request = Client().build_request("PUT", "http://x/", content=iter([b"a"]), auth=("u", "p"))
+    request.headers["A"] = "b"
+    twin, sent = copy.copy(request), pickle.loads(pickle.dumps(request))
+    twin.headers["A"] = "c"
+
+    assert request.options is twin.options
+    assert request.body is twin.body
+    assert "b" == request.headers["A"]
+    assert "<Basic user='u'>" == repr(sent.options.auth)
+
+
 def test_a_status_error_keeps_its_response():
     with pytest.raises(fastreq.HTTPStatusError) as caught:
         Response(404, json={"a": 1}).raise_for_status()

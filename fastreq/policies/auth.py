@@ -14,6 +14,7 @@ no other:
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from base64 import b64encode
@@ -154,7 +155,7 @@ class _Function(Auth):
         return f"<Auth {self._function!r}>"
 
     def flow(self, request: Request) -> Generator[Request, Response, None]:
-        given: object = self._function(request.twin())
+        given: object = self._function(copy.copy(request))
         if not isinstance(given, Request):
             # Not the value itself, which may be a token.
             what = "None" if given is None else f"a {type(given).__name__}"
@@ -213,7 +214,7 @@ class Rounds:
         Raises:
             TypeError: the flow is no generator, or yields no Request.
         """
-        flow: object = self._auth.flow(self._request.twin())
+        flow: object = self._auth.flow(copy.copy(self._request))
         if not isinstance(flow, Generator):
             kind = type(flow).__name__
             raise TypeError(f"{self._auth!r}: flow() gave {kind}; expected a generator (`yield`)")

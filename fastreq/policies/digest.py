@@ -34,6 +34,11 @@ _ALGORITHMS: Final = {
 }
 
 
+def random_nonce() -> str:
+    """128 bits that nobody can foresee."""
+    return os.urandom(16).hex()
+
+
 class Digest(Auth):
     """User name and password, of which only a hash with the server's nonce is sent.
 
@@ -54,7 +59,7 @@ class Digest(Auth):
     """
 
     def __init__(
-        self, user: str, password: str, *, cnonce: Callable[[], str] = lambda: os.urandom(16).hex()
+        self, user: str, password: str, *, cnonce: Callable[[], str] = random_nonce
     ) -> None:
         for name, value in (("user", user), ("password", password)):
             if not isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
 from typing import Final, TypeVar
@@ -70,9 +71,9 @@ def next_request(
     location = _location(request, response) if response.status in STATUSES else ""
     if not location:
         return None
-    following = request.twin()
+    following = copy.copy(request)
     following.url = _target(request, response, location)
-    fields = following.headers
+    fields = following.fields
     dropped: set[str] = set()
     if response.status == 303 or (response.status in (301, 302) and request.method == "POST"):
         following.method = "HEAD" if request.method == "HEAD" else "GET"
@@ -103,7 +104,7 @@ def without_secrets(request: Request, sensitive: Iterable[str] = DEFAULT_SENSITI
     secrets = request.fields.names & _SECRET.union(map(str.lower, sensitive))
     if not secrets:
         return request
-    twin = request.twin()
+    twin = copy.copy(request)
     for name in secrets:
         del twin.headers[name]
     return twin
