@@ -42,13 +42,14 @@ from fastreq.headers import Headers
 from fastreq.loop import install, new_event_loop, run
 from fastreq.messages import Request, Response, Timings
 from fastreq.oneshot import delete, gather, get, head, options, patch, post, put, query, request
-from fastreq.options import Limits, Timeout
+from fastreq.options import VERSION, Limits, Timeout
 from fastreq.policies.auth import Auth, Basic, Bearer, Netrc
 from fastreq.policies.cookies import Cookies
 from fastreq.policies.guard import Address
 from fastreq.policies.hosts import Policy
 from fastreq.policies.retries import Retry
-from fastreq.pool import PoolStats
+from fastreq.policies.set_cookie import Cookie
+from fastreq.pool import OriginStats, PoolStats
 from fastreq.streaming import ByteStream, StreamClient
 from fastreq.trace import (
     ConnectionClosed,
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from fastreq.cluster import FanOutReport, fan_out
     from fastreq.policies.digest import Digest
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "URL",
@@ -86,6 +87,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionOpened",
     "ConnectionReused",
+    "Cookie",
     "Cookies",
     "DNSError",
     "DecodingError",
@@ -102,6 +104,7 @@ __all__ = [
     "NameResolved",
     "Netrc",
     "NetworkError",
+    "OriginStats",
     "Policy",
     "PoolStats",
     "PoolTimeout",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict
 
 from fastreq.content.encode import (
     Encoded,
@@ -16,32 +16,33 @@ from fastreq.content.encode import (
 )
 from fastreq.content.sources import sent_once
 from fastreq.errors import InvalidURL, LocalProtocolError
-from fastreq.headers import Headers, field_value
+from fastreq.headers import Headers, HeaderTypes, field_value
 from fastreq.http1.request import check_method
-from fastreq.messages import Request
-from fastreq.options import UNSET, Timeout, unknown_keyword
-from fastreq.policies.auth import Auth, to_auth
+from fastreq.messages import BodyTypes, Request
+from fastreq.options import OF_CLIENT, UNSET, Timeout, Unset, check_flag, unknown_keyword
+from fastreq.policies.auth import Auth, AuthTypes, to_auth
 from fastreq.policies.cookies import CookieTypes, cookie_header
 from fastreq.policies.retries import Retry
 from fastreq.url import URL, parse_url
 
 URLTypes: TypeAlias = str | URL
 
-REQUEST_OPTIONS: Final[Mapping[str, Any]] = {
-    "params": None,
-    "headers": None,
-    "cookies": None,
-    "content": None,
-    "data": None,
-    "json": None,
-    "files": None,
-    "auth": UNSET,
-    "timeout": UNSET,
-    "follow_redirects": UNSET,
-    "retry": UNSET,
-    "compress": None,
-}
-"""What may be said for one request, and the value that means that it was not said."""
+
+class RequestOptions(TypedDict, total=False):
+    """What may be said for one request; see `Client.request()`."""
+
+    params: Any
+    headers: HeaderTypes | None
+    cookies: CookieTypes | None
+    content: BodyTypes | None
+    data: Any
+    json: Any
+    files: Any
+    auth: AuthTypes | Unset
+    timeout: float | Timeout | Unset | None
+    follow_redirects: bool | Unset
+    retry: int | Retry | Unset
+    compress: Literal["gzip", "deflate"] | None
 
 
 class SendOptions(NamedTuple):
@@ -52,6 +53,12 @@ class SendOptions(NamedTuple):
     retry: Retry | None
     auth: Auth | None
     auth_is_own: bool = False  # said for this request, and not for all: before a user in its URL
+
+
+REQUEST_OPTIONS: Final[Mapping[str, Any]] = {
+    name: UNSET if name in SendOptions._fields else None for name in RequestOptions.__annotations__
+}
+"""The options of a request, each with the value that means that it was not said."""
 
 
 class Builder:
@@ -115,7 +122,7 @@ class Builder:
         """Do what was said for this request alone."""
         option = {**REQUEST_OPTIONS, **options}
         if len(option) > len(REQUEST_OPTIONS):
-            check_options(options)
+            check_options("request()", options)
         if option["params"]:
             request.url = request.url.with_query(merge_query(request.url.query, option["params"]))
         if option["headers"] is not None:
@@ -160,21 +167,36 @@ class Builder:
             return usual
         return SendOptions(
             usual.timeout if timeout is UNSET else Timeout.of(timeout),
-            usual.follow_redirects if follow is UNSET else follow,
+            usual.follow_redirects if follow is UNSET else check_flag("follow_redirects", follow),
             usual.retry if retry is UNSET else to_retry(retry),
             usual.auth if auth is UNSET else to_auth(auth),
             auth is not UNSET,
         )
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse what is no option of a request.
+def check_options(
+    call: str, options: Iterable[str], known: Collection[str] = REQUEST_OPTIONS.keys()
+) -> None:
+    """Refuse what is no option of a call.
 
     Raises:
         TypeError: there is one; the text says what was meant.
     """
-    for name in options.keys() - REQUEST_OPTIONS.keys():
-        raise unknown_keyword("request()", name, REQUEST_OPTIONS)
+    for name in options:
+        if name not in known:
+            raise unknown_keyword(call, name, known)
+
+
+def split_options(call: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of `Client()` alone, and those of its requests, for a call that takes both.
+
+    Raises:
+        TypeError: one is neither; the text says what was meant.
+    """
+    check_options(call, options, OF_CLIENT | REQUEST_OPTIONS.keys())
+    of_client = {name: value for name, value in options.items() if name in OF_CLIENT}
+    of_request = {name: value for name, value in options.items() if name not in OF_CLIENT}
+    return of_client, of_request
 
 
 def to_retry(value: int | Retry) -> Retry | None:

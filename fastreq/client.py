@@ -8,11 +8,12 @@ import re
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, Unpack
 
 from fastreq.building import (
     REQUEST_OPTIONS,
     Builder,
+    RequestOptions,
     SendOptions,
     URLTypes,
     check_options,
@@ -29,7 +30,16 @@ from fastreq.errors import ClientClosed, LocalProtocolError, RemoteProtocolError
 from fastreq.eventsource import Events, follow_events
 from fastreq.headers import Headers, HeaderTypes
 from fastreq.messages import BodyTypes, Request, Response
-from fastreq.options import UNSET, Limits, Timeout, Unset, check_count, unknown_keyword
+from fastreq.options import (
+    UNSET,
+    VERSION,
+    Limits,
+    Timeout,
+    Unset,
+    check_count,
+    check_flag,
+    check_type,
+)
 from fastreq.pacing import Pacing
 from fastreq.policies.auth import AuthTypes, to_auth
 from fastreq.policies.cookies import Cookies, CookieTypes
@@ -42,6 +52,7 @@ from fastreq.routing import Routes
 from fastreq.trace import Hooks
 from fastreq.url import URL
 
+USER_AGENT: Final = f"fastreq/{VERSION.rpartition('.')[0]}"
 DEFAULT_TIMEOUT: Final = Timeout()
 DEFAULT_LIMITS: Final = Limits()
 EVENTS_TIMEOUT: Final = Timeout(read=300)
@@ -128,40 +139,52 @@ class Client:
         transport: Transport | None = None,
         **unknown: Any,
     ) -> None:
-        for name in unknown:
-            raise unknown_keyword("Client()", name, Client.__init__.__annotations__)
+        check_options("Client()", unknown, _OF_CLIENT)
         _check_parts(hooks, transport)
-        usual = {"Accept": "*/*", "Accept-Encoding": accept_encoding(), "User-Agent": "fastreq/0.1"}
+        usual = {"Accept": "*/*", "Accept-Encoding": accept_encoding(), "User-Agent": USER_AGENT}
         self._builder = Builder(
             base_url,
             Headers(usual).merged(headers or {}),
             params,
-            SendOptions(Timeout.of(timeout), follow_redirects, to_retry(retry), to_auth(auth)),
+            SendOptions(
+                Timeout.of(timeout),
+                check_flag("follow_redirects", follow_redirects),
+                to_retry(retry),
+                to_auth(auth),
+            ),
             json_dumps,
         )
-        self.cookies = cookies if isinstance(cookies, Cookies) else Cookies(cookies)
         self.is_closed = False
-        self._limits = limits
-        self.sensitive_headers = field_names(sensitive_headers)  # may be added to
+        self._limits = check_type("limits", limits, Limits)
         self._policies = Policies(
-            routes=Routes(verify, cert, trust_env, proxy),
-            cookies=self.cookies,
+            routes=Routes(verify, cert, check_flag("trust_env", trust_env), proxy),
+            cookies=_jar(cookies),
             pacing=Pacing(policy) if policy is not None else None,
-            max_redirects=max_redirects,
-            sensitive=self.sensitive_headers,
-            max_body=max_body,
+            max_redirects=check_count("max_redirects", max_redirects, least=0, optional=False),
+            sensitive=field_names(sensitive_headers),
+            max_body=check_count("max_body", max_body),
             hooks=hooks,
             transport=transport,
         )
         self._allowed = guard(allow)
         self._max_in_flight = check_count("max_in_flight", max_in_flight)
-        check_count("max_body", max_body)
-        check_count("max_redirects", max_redirects, least=0)
         self._engine: Engine | None = None  # what is bound to the loop it was used on last
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"
-        return f"<{type(self).__name__} {state} {self._engine.pool if self._engine else ''}>"
+        pool = f" {self._engine.pool}" if self._engine is not None else ""
+        return f"<{type(self).__name__} {state}{pool}>"
+
+    if not TYPE_CHECKING:  # to a type checker, a class with a __setattr__ has every name there is
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in _SETTLED:
+                raise AttributeError(
+                    f"{name} is settled when a client is made; make another with "
+                    f"{type(self).__name__}({name}=...)"
+                    + (f", or say {name}= with each request" if name in REQUEST_OPTIONS else "")
+                )
+            object.__setattr__(self, name, value)
 
     @property
     def headers(self) -> Headers:
@@ -171,6 +194,24 @@ class Client:
     @headers.setter
     def headers(self, fields: HeaderTypes) -> None:
         self._builder.headers = Headers(fields)
+
+    @property
+    def cookies(self) -> Cookies:
+        """The jar: what servers have set, and what is sent; another may be put in its place."""
+        return self._policies.cookies
+
+    @cookies.setter
+    def cookies(self, cookies: CookieTypes | None) -> None:
+        self._policies.cookies = _jar(cookies)
+
+    @property
+    def sensitive_headers(self) -> set[str]:
+        """Fields that no redirect takes to another origin; they may be added to, or replaced."""
+        return self._policies.sensitive
+
+    @sensitive_headers.setter
+    def sensitive_headers(self, names: Iterable[str]) -> None:
+        self._policies.sensitive = field_names(names)
 
     @property
     def base_url(self) -> URL:
@@ -224,26 +265,14 @@ class Client:
             TooManyRedirects: they lead too far, or in a circle.
             DecodingError, BodyTooLarge: its body could not be read.
         """
-        check_options(unknown)
-        given = {
-            "params": params,
-            "headers": headers,
-            "cookies": cookies,
-            "content": content,
-            "data": data,
-            "json": json,
-            "files": files,
-            "auth": auth,
-            "timeout": timeout,
-            "follow_redirects": follow_redirects,
-            "retry": retry,
-            "compress": compress,
+        given = locals()  # by name, rather than all of them once more
+        check_options("request()", unknown)
+        options = {
+            name: given[name] for name, usual in REQUEST_OPTIONS.items() if given[name] is not usual
         }
-        usual = REQUEST_OPTIONS
-        given = {name: value for name, value in given.items() if value is not usual.get(name)}
-        return await self._call(method, url, given)
+        return await self._call(method, url, options)
 
-    def _call(self, method: str, url: URLTypes, options: dict[str, Any]) -> Exchanging:
+    def _call(self, method: str, url: URLTypes, options: Mapping[str, Any]) -> Exchanging:
         return self._start(self._builder.build(method, url, options))
 
     def _start(self, request: Request, streams: bool = False) -> Exchanging:
@@ -253,7 +282,9 @@ class Client:
         options = request.options or self._builder.defaults
         return start(self._policies, engine, request, options, streams)
 
-    def build_request(self, method: str, url: URLTypes, **options: Any) -> Request:
+    def build_request(
+        self, method: str, url: URLTypes, **options: Unpack[RequestOptions]
+    ) -> Request:
         """Make a request as `request()` would, to be changed, and sent by `send()`.
 
         Raises:
@@ -273,42 +304,43 @@ class Client:
             TransportError: the response did not come.
             DecodingError, BodyTooLarge: its body could not be read.
         """
+        check_type("request", request, Request)
         return await self._start(request, streams=stream)
 
-    async def get(self, url: URLTypes, **options: Any) -> Response:
+    async def get(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("GET", ...)`."""
         return await self._call("GET", url, options)
 
-    async def head(self, url: URLTypes, **options: Any) -> Response:
+    async def head(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("HEAD", ...)`."""
         return await self._call("HEAD", url, options)
 
-    async def options(self, url: URLTypes, **options: Any) -> Response:
+    async def options(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("OPTIONS", ...)`."""
         return await self._call("OPTIONS", url, options)
 
-    async def delete(self, url: URLTypes, **options: Any) -> Response:
+    async def delete(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("DELETE", ...)`."""
         return await self._call("DELETE", url, options)
 
-    async def post(self, url: URLTypes, **options: Any) -> Response:
+    async def post(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("POST", ...)`."""
         return await self._call("POST", url, options)
 
-    async def put(self, url: URLTypes, **options: Any) -> Response:
+    async def put(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("PUT", ...)`."""
         return await self._call("PUT", url, options)
 
-    async def patch(self, url: URLTypes, **options: Any) -> Response:
+    async def patch(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("PATCH", ...)`."""
         return await self._call("PATCH", url, options)
 
-    async def query(self, url: URLTypes, **options: Any) -> Response:
+    async def query(self, url: URLTypes, **options: Unpack[RequestOptions]) -> Response:
         """`request("QUERY", ...)`: a safe method with a body."""
         return await self._call("QUERY", url, options)
 
     def stream(
-        self, method: str, url: URLTypes, **options: Any
+        self, method: str, url: URLTypes, **options: Unpack[RequestOptions]
     ) -> AbstractAsyncContextManager[Response]:
         """Send a request, and read the body of its response as it comes.
 
@@ -329,7 +361,7 @@ class Client:
             await response.aclose()
 
     def events(
-        self, url: URLTypes, *, method: str = "GET", **options: Any
+        self, url: URLTypes, *, method: str = "GET", **options: Unpack[RequestOptions]
     ) -> AsyncIterator[ServerSentEvent]:
         """The server-sent events of a URL, for as long as one iterates: a stream that ends or
         breaks is opened again with `Last-Event-ID`. Options as of `request()`.
@@ -348,7 +380,9 @@ class Client:
             )
         )
 
-    async def upgrade(self, url: URLTypes, protocol: str, **options: Any) -> Upgraded:
+    async def upgrade(
+        self, url: URLTypes, protocol: str, **options: Unpack[RequestOptions]
+    ) -> Upgraded:
         """Ask for another protocol on the connection (RFC 9110, section 7.8), and hand it over.
 
         Raises:
@@ -382,7 +416,7 @@ class Client:
         ordered: bool = False,
         progress: bool | Callable[[Progress], None] = False,
         total: int | None = None,
-        **options: Any,
+        **options: Unpack[RequestOptions],
     ) -> Results:
         """Send many requests, and give their results as they come.
 
@@ -406,7 +440,7 @@ class Client:
             ValueError: `concurrency` is not a whole number from 1.
         """
         check_count("concurrency", concurrency, optional=False)
-        check_options(options)
+        check_options("map()", options)
 
         def build(given: URLTypes | Request) -> Request:
             if isinstance(given, Request):
@@ -428,7 +462,7 @@ class Client:
         checksum: str | None = None,
         progress: bool | Callable[[Progress], None] = False,
         segments: int = 1,
-        **options: Any,
+        **options: Unpack[RequestOptions],
     ) -> Response:
         """Save what a URL gives in a file, which appears under its name only once it is complete.
 
@@ -455,10 +489,11 @@ class Client:
         from fastreq.bulk.download import Download, as_callback  # benchmark: import
 
         check_count("segments", segments, optional=False)
-        headers = Headers(options.pop("headers", None))
+        headers = Headers(options.get("headers"))
 
         def open_url(fields: dict[str, str]) -> AbstractAsyncContextManager[Response]:
-            return self.stream("GET", url, headers=headers.merged(fields), **options)
+            options["headers"] = headers.merged(fields)
+            return self.stream("GET", url, **options)
 
         job = Download(open_url, os.fsdecode(path), checksum, as_callback(progress), segments)
         return await job.run(resume)
@@ -551,3 +586,12 @@ def _not_switched(response: Response, protocol: str, named: str) -> RemoteProtoc
     error.phase = "head"
     error.belongs_to(response.request, response.attempts, response.elapsed)
     return error
+
+
+_OF_CLIENT: Final = frozenset(Client.__init__.__kwdefaults__ or ())
+_SETTLED: Final = _OF_CLIENT - {"headers", "cookies", "sensitive_headers"}
+"""What cannot be changed once a client is made."""
+
+
+def _jar(cookies: CookieTypes | None) -> Cookies:
+    return cookies if isinstance(cookies, Cookies) else Cookies(cookies)

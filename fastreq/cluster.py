@@ -24,7 +24,7 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any, NamedTuple
 
-from fastreq.building import URLTypes, check_options
+from fastreq.building import URLTypes, split_options
 from fastreq.bulk.bodies import Bodies, bodies_of_part, check_kind, sweep
 from fastreq.bulk.crew import Crew, Results
 from fastreq.bulk.executors import Workers, opened
@@ -35,7 +35,6 @@ from fastreq.client import Client
 from fastreq.errors import FastreqError
 from fastreq.loop import run
 from fastreq.messages import Request, Response
-from fastreq.oneshot import OF_CLIENT
 from fastreq.options import Limits, check_count
 from fastreq.url import URL
 
@@ -290,9 +289,7 @@ def _split(
     options: dict[str, Any], max_per_host: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the client, and those of its requests."""
-    of_client = {name: value for name, value in options.items() if name in OF_CLIENT}
-    of_request = {name: value for name, value in options.items() if name not in OF_CLIENT}
-    check_options(of_request)
+    of_client, of_request = split_options("fan_out()", options)
     if max_per_host is not None:
         limits = of_client.get("limits", Limits())
         of_client["limits"] = replace(

@@ -51,7 +51,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """
     if asyncio._get_running_loop() is not None:
         name = getattr(main, "__name__", "main")
-        main.close()
+        if asyncio.iscoroutine(main):
+            main.close()
         raise RuntimeError(
             f"fastreq.run() cannot be called from a running event loop; use await: `await {name}()`"
         )

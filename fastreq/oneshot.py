@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastreq.building import REQUEST_OPTIONS, URLTypes
+from fastreq.building import URLTypes, split_options
 from fastreq.client import Client
 from fastreq.messages import Request, Response
-
-# The keywords of `Client()` that no request has.
-OF_CLIENT = frozenset(Client.__init__.__kwdefaults__ or ()) - frozenset(REQUEST_OPTIONS)
 
 
 async def request(method: str, url: URLTypes, **options: Any) -> Response:
@@ -22,9 +19,9 @@ async def request(method: str, url: URLTypes, **options: Any) -> Response:
     Raises:
         FastreqError: as `Client.request()`.
     """
-    of_client = {name: options.pop(name) for name in OF_CLIENT & options.keys()}
+    of_client, of_request = split_options("request()", options)
     async with Client(**of_client) as client:
-        return await client.request(method, url, **options)
+        return await client.request(method, url, **of_request)
 
 
 async def get(url: URLTypes, **options: Any) -> Response:
@@ -88,10 +85,10 @@ async def gather(
     Raises:
         FastreqError: as `Client.request()`.
     """
-    of_client = {name: options.pop(name) for name in OF_CLIENT & options.keys()}
+    of_client, of_request = split_options("gather()", options)
     gathered: list[Any] = []
     async with Client(**of_client) as client:
-        results = client.map(requests, concurrency=concurrency, ordered=True, **options)
+        results = client.map(requests, concurrency=concurrency, ordered=True, **of_request)
         async with results:
             async for result in results:
                 if result.error is not None and not return_exceptions:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
-from typing import Any, Final
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import astuple, dataclass, fields
+from typing import Any, Final, TypeVar
+
+VERSION = "0.1.0"
+
+_T = TypeVar("_T")
+_Count = TypeVar("_Count", bound=int | None)
 
 
 class Unset:
@@ -18,19 +24,36 @@ class Unset:
 
 UNSET: Final = Unset()
 
+OF_CLIENT: Final = frozenset(
+    """
+    allow base_url cert hooks json_dumps limits max_body max_in_flight max_redirects policy proxy
+    sensitive_headers transport trust_env verify
+    """.split()
+)
+"""The keywords of `Client()` that no request has."""
+
+OF_REQUEST: Final = frozenset({"compress", "content", "data", "files", "json"})
+"""The keywords of a request that `Client()` has not."""
+
 # What users of other clients type, and what it is here.
 _NEIGHBOURS: Final = {
     "allow_redirects": "follow_redirects",
     "body": "content",
     "ca_certs": "verify",
+    "connection_timeout": "timeout=fastreq.Timeout(connect=...)",
     "connector": "limits",
+    "content_type": 'headers={"Content-Type": ...}',
+    "cookie_jar": "cookies",
     "event_hooks": "hooks",
+    "form": "data",
     "limit": "limits=fastreq.Limits(max_connections=...)",
     "limit_per_host": "limits=fastreq.Limits(max_per_host=...)",
     "max_clients": "limits=fastreq.Limits(max_connections=...)",
     "max_connections": "limits=fastreq.Limits(max_connections=...)",
     "max_keepalive_connections": "limits=fastreq.Limits(max_keepalive=...)",
+    "mounts": "transport",
     "proxies": "proxy",
+    "query": "params",
     "raise_for_status": "the method response.raise_for_status()",
     "redirect": "follow_redirects",
     "redirect_count": "max_redirects",
@@ -40,36 +63,60 @@ _NEIGHBOURS: Final = {
     "stream": "the method client.stream()",
     "timeouts": "timeout",
     "urlencoded": "data",
+    "user": "auth",
+    "user_agent": 'headers={"User-Agent": ...}',
     "verify_mode": "verify",
     "verify_ssl": "verify",
 }
 
 
-def unknown_keyword(call: str, name: str, known: Iterable[str]) -> TypeError:
-    """The error for a keyword that nobody knows, with the one that was meant."""
-    meant = _NEIGHBOURS.get(name)
-    if meant is None:
-        from difflib import get_close_matches  # only for an error
-
-        meant = next(iter(get_close_matches(name, known, 1)), None)
+def unknown_keyword(call: str, name: str, known: Collection[str]) -> TypeError:
+    """The error for a keyword that a call has not, with the one that was meant, and where that is
+    said if it is elsewhere."""
+    meant = name if _owner(name, known) else _NEIGHBOURS.get(name) or _nearest(name, known)
     if meant is None:
         return TypeError(f"{call} has no {name}=; it takes {', '.join(sorted(known))}")
-    spelling = meant if meant.endswith(")") else f"{meant}="
-    return TypeError(f"{call} has no {name}=; fastreq spells it {spelling}")
+    spelling = meant if meant.endswith((")", "}")) else f"{meant}="
+    whose = _owner(meant.partition("=")[0], known)
+    if meant == name:
+        return TypeError(f"{call} has no {name}=; it is an option of {whose}")
+    where = f", an option of {whose}" if whose else ""
+    return TypeError(f"{call} has no {name}=; fastreq spells it {spelling}{where}")
+
+
+def _owner(name: str, known: Collection[str]) -> str:
+    """Who else has an option, where this call has not."""
+    if name in known:
+        return ""
+    if name in OF_CLIENT:
+        return "Client()"
+    return f"a request, as in client.post(url, {name}=...)" if name in OF_REQUEST else ""
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """What a slip of the finger made this of."""
+    from difflib import get_close_matches  # only for an error
+
+    for names in (known, OF_CLIENT | OF_REQUEST):
+        for match in get_close_matches(name, sorted(names), 1, cutoff=0.75):
+            return match
+    return None
 
 
 def _check_seconds(owner: str, name: str, value: object, *, zero: bool) -> None:
     if value is None:
         return
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or math.isnan(value) or value < 0 or (value == 0 and not zero):  # type: ignore[operator, arg-type]
+    if not (number and (value > 0 or (zero and value == 0))):  # type: ignore[operator]
         wanted = "seconds, 0 or more" if zero else "seconds above 0"
         raise ValueError(f"{owner}({name}={value!r}): expected {wanted}, or None for no limit")
+    if sys.float_info.max < value < math.inf:  # type: ignore[operator]
+        raise ValueError(f"{owner}({name}=...): larger than any float; None is no limit")
 
 
 def check_count(
-    name: str, value: int | None, *, least: int = 1, optional: bool = True
-) -> int | None:
+    name: str, value: _Count, *, owner: str = "", least: int = 1, optional: bool = True
+) -> _Count:
     """Check an option that counts something.
 
     Raises:
@@ -78,8 +125,31 @@ def check_count(
     right = isinstance(value, int) and not isinstance(value, bool) and value >= least
     if right or (optional and value is None):
         return value
+    given = f"{owner}({name}={value!r})" if owner else f"{name}={value!r}"
     none = ", or None for no limit" if optional else ""
-    raise ValueError(f"{name}={value!r}: expected a whole number from {least}{none}")
+    raise ValueError(f"{given}: expected a whole number from {least}{none}")
+
+
+def check_type(name: str, value: _T, kind: type) -> _T:
+    """Check an option that has to be of one type.
+
+    Raises:
+        TypeError: it is not; the text names the type, and what was given in its place.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}= is a {type(value).__name__}; expected a fastreq.{kind.__name__}")
+    return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """Check an option that is said or not.
+
+    Raises:
+        TypeError: it is neither True nor False, as "no" is, which would count as True.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: expected True or False")
+    return value
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -91,13 +161,16 @@ def is_async(function: Callable[..., Any]) -> bool:
 class _Default(float):
     """A number that nobody asked for."""
 
+    def __repr__(self) -> str:
+        return f"{self:g}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeout:
     """How long each phase of a request may take, in seconds; None is no limit.
 
     Attributes:
-        connect: DNS, TCP and TLS together.
+        connect: DNS, TCP, proxy and TLS together.
         read: the longest silence while a response is awaited or read.
         write: the longest silence of a peer that does not take our bytes.
         pool: waiting for a connection to come free, and for the host's turn where it has a
@@ -116,6 +189,11 @@ class Timeout:
     def total_of_stream(self) -> float | None:
         """`total` where it was given: a stream may well last longer than the default."""
         return None if isinstance(self.total, _Default) else self.total
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Timeout):
+            return NotImplemented
+        return astuple(self) == astuple(other) and self.total_of_stream == other.total_of_stream
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -158,8 +236,8 @@ class Limits:
     max_age: float | None = 3600
 
     def __post_init__(self) -> None:
-        check_count("Limits(...) max_connections", self.max_connections, least=1)
-        check_count("Limits(...) max_per_host", self.max_per_host, least=1)
-        check_count("Limits(...) max_keepalive", self.max_keepalive, least=0)
+        check_count("max_connections", self.max_connections, owner="Limits", least=1)
+        check_count("max_per_host", self.max_per_host, owner="Limits", least=1)
+        check_count("max_keepalive", self.max_keepalive, owner="Limits", least=0)
         _check_seconds("Limits", "keepalive_expiry", self.keepalive_expiry, zero=True)
         _check_seconds("Limits", "max_age", self.max_age, zero=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from fastreq.building import URLTypes
+from fastreq.building import RequestOptions, URLTypes
 from fastreq.client import Client
 from fastreq.errors import StreamConsumed
 from fastreq.messages import Request, Response
@@ -81,7 +81,7 @@ class _Chunks:
 class StreamClient(Client):
     """A `Client` whose `get()` gives the body as it comes: `async for chunk in client.get(url)`."""
 
-    def get(self, url: URLTypes, **options: Any) -> ByteStream:  # type: ignore[override]
+    def get(self, url: URLTypes, **options: Unpack[RequestOptions]) -> ByteStream:  # type: ignore[override]
         """A `ByteStream`, to be iterated over, or entered; options as of `Client.request()`."""
         request = self.build_request("GET", url, **options)
         return ByteStream(request, partial(self.send, stream=True))

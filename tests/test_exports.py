@@ -13,7 +13,7 @@ from fastreq import cluster
 PUBLIC = set(
     """
     Client StreamClient ByteStream Request Response Headers URL Cookies ServerSentEvent
-    Timeout Limits Retry Policy Address Timings PoolStats Transport Upgraded
+    Timeout Limits Retry Policy Address Timings PoolStats OriginStats Cookie Transport Upgraded
     Auth Basic Bearer Digest Netrc
     run new_event_loop install
     request get head options delete post put patch query gather

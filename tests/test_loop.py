@@ -87,8 +87,9 @@ async def test_run_inside_a_running_loop():
     async def main():
         raise AssertionError
 
-    with pytest.raises(RuntimeError, match=r"use await: `await main\(\)`"):
-        fastreq.run(main())
+    for given in (main(), main, 3):
+        with pytest.raises(RuntimeError, match=r"use await: `await main\(\)`"):
+            fastreq.run(given)
 
 
 def test_a_new_loop_for_a_runner():

@@ -1,13 +1,16 @@
 """Options as values: what they are by default, what they refuse, how they are spelled."""
 
 import dataclasses
+import inspect
 import pickle
 
 import pytest
 from tables import each_row
 
+import fastreq
 from fastreq import Limits, Timeout
-from fastreq.options import UNSET, unknown_keyword
+from fastreq.building import REQUEST_OPTIONS, RequestOptions
+from fastreq.options import OF_CLIENT, OF_REQUEST, UNSET, unknown_keyword
 
 SECONDS = ["connect", "read", "write", "pool", "total"]
 COUNTS = ["max_connections", "max_per_host", "max_keepalive"]
@@ -36,12 +39,28 @@ def test_seconds_that_are_none(name, value):
     assert repr(value) in str(caught.value)
 
 
+def test_seconds_that_no_float_can_hold():
+    with pytest.raises(ValueError, match=r"Timeout\(connect=...\): larger than any float"):
+        Timeout(connect=10**400)
+
+
+def test_a_total_that_was_given_is_another():
+    """For streams it counts, and the default does not."""
+    assert Timeout() == Timeout()
+    assert Timeout(total=300) == Timeout(total=300)
+    assert Timeout() != Timeout(total=300)
+    assert Timeout() != 300
+    assert 2 == len({Timeout(), Timeout(total=300), Timeout()})
+    assert "Timeout(connect=10, read=30, write=30, pool=None, total=300)" == repr(Timeout())
+    assert Timeout() == dataclasses.replace(Timeout(read=1), read=30)
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts(name):
     assert 1 == getattr(Limits(**{name: 1}), name)
     assert None is getattr(Limits(**{name: None}), name)
     for value in (-1, 1.5, True, "5"):
-        with pytest.raises(ValueError, match=rf"{name}=.*expected a whole number"):
+        with pytest.raises(ValueError, match=rf"Limits\({name}=.*\): expected a whole number"):
             Limits(**{name: value})
 
 
@@ -118,9 +137,18 @@ def test_streams_have_a_total_only_where_it_was_given():
     ("given", "meant"),
     [
         ("allow_redirects", "fastreq spells it follow_redirects="),
-        ("verify_ssl", "fastreq spells it verify="),
-        ("ssl", "fastreq spells it verify="),
-        ("proxies", "fastreq spells it proxy="),
+        ("verify_ssl", r"fastreq spells it verify=, an option of Client\(\)$"),
+        ("ssl", r"fastreq spells it verify=, an option of Client\(\)$"),
+        ("proxies", r"fastreq spells it proxy=, an option of Client\(\)$"),
+        ("verify", r"it is an option of Client\(\)$"),
+        ("max_redirects", r"it is an option of Client\(\)$"),
+        ("redirects", r"fastreq spells it max_redirects=, an option of Client\(\)$"),
+        ("body", r"fastreq spells it content=, .*request, as in client.post\(url, content=...\)"),
+        ("content_type", r"fastreq spells it headers=\{\"Content-Type\": ...\}$"),
+        ("query", "fastreq spells it params=$"),
+        ("mounts", r"fastreq spells it transport=, an option of Client\(\)$"),
+        ("hook", r"fastreq spells it hooks=, an option of Client\(\)$"),
+        ("pool", "it takes headers, timeout$"),
         ("stream", r"fastreq spells it the method client.stream\(\)"),
         ("max_connections", r"fastreq spells it limits=fastreq.Limits\(max_connections=...\)"),
         ("timeot", "fastreq spells it timeout="),
@@ -135,6 +163,24 @@ def test_a_keyword_that_nobody_knows(given, meant):
     assert str(error).startswith(f"request() has no {given}=; ")
     with pytest.raises(TypeError, match=meant):
         raise error
+
+
+def test_whose_an_option_is_has_not_changed():
+    """The names that errors go by are those of the signatures, and of the types."""
+    of_client = set(fastreq.Client.__init__.__kwdefaults__)
+    of_request = set(fastreq.Client.request.__kwdefaults__)
+
+    assert of_client - of_request == OF_CLIENT
+    assert of_request - of_client == OF_REQUEST
+    assert of_request == RequestOptions.__annotations__.keys()
+    assert fastreq.Client.request.__kwdefaults__ == REQUEST_OPTIONS
+
+
+@each_row("name", ["get", "head", "options", "delete", "post", "put", "patch", "query", "stream"])
+def test_a_type_checker_knows_the_options(name):
+    signature = inspect.signature(getattr(fastreq.Client, name))
+
+    assert "Unpack[RequestOptions]" == signature.parameters["options"].annotation
 
 
 def test_what_was_not_given_is_shown_as_such():

@@ -254,7 +254,8 @@ class Cookies(MutableMapping[str, str]):
         return bool(self._store.domains)  # asked for every request, so no more than this
 
     def __repr__(self) -> str:
-        return f"<Cookies {', '.join(self)}>"  # the values are secret
+        names = ", ".join(self)  # the values are secret
+        return f"<Cookies {names}>" if names else "<Cookies>"
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle has the cookies that there are, and nothing of those that have gone."""

@@ -51,7 +51,7 @@ async def refused(error, match, *arguments, **options):
         ("header", "headers="),
         ("cookie", "cookies="),
         ("file", "files="),
-        ("xyzzy", "it takes auth, compress, content, cookies, "),
+        ("xyzzy", "it takes .*auth, .*content, cookies, "),
     ],
 )
 async def test_an_unknown_keyword_says_which_was_meant(keyword, meant):
@@ -69,11 +69,58 @@ async def test_an_unknown_keyword_says_which_was_meant(keyword, meant):
         ("max_connections", r"limits=fastreq\.Limits\(max_connections=\.\.\.\)"),
         ("limit_per_host", r"limits=fastreq\.Limits\(max_per_host=\.\.\.\)"),
         ("max_redirect", "max_redirects="),
+        ("json", r"it is an option of a request, as in client\.post\(url, json=\.\.\.\)$"),
+        ("body", r"fastreq spells it content=, an option of a request"),
+        ("return", "it takes allow, auth, "),
+        ("unknown", "it takes allow, auth, "),
+        ("xyzzy", "it takes allow, .*transport, trust_env, verify$"),
     ],
 )
 def test_an_unknown_keyword_of_the_client(keyword, meant):
     with pytest.raises(TypeError, match=rf"Client\(\) has no {keyword}=.*{meant}"):
         Client(**{keyword: 1})
+
+
+@pytest.mark.parametrize(
+    ("keyword", "meant"),
+    [
+        ("verify", r"it is an option of Client\(\)$"),
+        ("max_redirects", r"it is an option of Client\(\)$"),
+        ("proxies", r"fastreq spells it proxy=, an option of Client\(\)$"),
+        ("veryfy", r"fastreq spells it verify=, an option of Client\(\)$"),
+    ],
+)
+async def test_an_option_of_the_client_is_none_of_a_request(keyword, meant):
+    """Where it belongs is said; and each name that is proposed is one that is taken there."""
+    async with Client() as client:
+        for call in (
+            lambda **options: client.request("GET", "http://a/", **options),
+            lambda **options: client.get("http://a/", **options),
+            lambda **options: client.send(client.build_request("GET", "http://a/", **options)),
+            lambda **options: client.download("http://a/", "b", **options),
+        ):
+            with pytest.raises(TypeError, match=rf"request\(\) has no {keyword}=; {meant}"):
+                await call(**{keyword: 1})
+        with pytest.raises(TypeError, match=rf"map\(\) has no {keyword}=; {meant}"):
+            client.map(["http://a/"], **{keyword: 1})
+
+
+@pytest.mark.parametrize(
+    ("keyword", "meant"), [("veryfy", "verify"), ("timout", "timeout"), ("proxies", "proxy")]
+)
+async def test_an_unknown_keyword_of_calls_that_take_both(keyword, meant):
+    """`fastreq.get()` and its kin have the options of the client, too."""
+    for call, name in (
+        (fastreq.get, r"request\(\)"),
+        (fastreq.post, r"request\(\)"),
+        (lambda url, **options: fastreq.gather([url], **options), r"gather\(\)"),
+    ):
+        with pytest.raises(
+            TypeError, match=rf"{name} has no {keyword}=; fastreq spells it {meant}=$"
+        ):
+            await call("http://a/", **{keyword: 1})
+    with pytest.raises(TypeError, match=rf"fan_out\(\) has no {keyword}=; .* it {meant}=$"):
+        fastreq.fan_out(["http://a/"], "out", **{keyword: 1})
 
 
 # ---- bodies
@@ -272,10 +319,11 @@ async def test_a_cookie_with_a_semicolon(value):
         ({"retry": -1}, "retry="),
         ({"retry": "3"}, "retry="),
         ({"compress": "br", "content": b"x"}, "compress="),
+        ({"follow_redirects": "no"}, "follow_redirects='no': expected True or False"),
     ],
 )
 async def test_options_that_cannot_be(options, match):
-    await refused(ValueError, match, **options)
+    await refused((ValueError, TypeError), match, **options)
 
 
 @pytest.mark.parametrize(
@@ -295,12 +343,27 @@ async def test_options_that_cannot_be(options, match):
         ({"base_url": "no url"}, ValueError, "base_url="),
         ({"proxy": "ftp://h"}, ValueError, "proxy|ftp"),
         ({"verify": "/no/such/file"}, (OSError, ValueError), "/no/such/file"),
+        ({"max_redirects": None}, ValueError, "max_redirects=None: .* from 0$"),
+        ({"limits": 10}, TypeError, "limits= is a int; expected a fastreq.Limits"),
+        ({"limits": None}, TypeError, "limits= is a NoneType; expected a fastreq.Limits"),
+        ({"limits": {"max_per_host": 3}}, TypeError, "limits= is a dict; expected"),
+        ({"hooks": 3}, TypeError, "hooks= is a int; expected a fastreq.Hooks"),
+        ({"transport": 3}, TypeError, r"transport=3 has no method send\(\)"),
+        ({"follow_redirects": "no"}, TypeError, "follow_redirects='no': expected True or False"),
+        ({"trust_env": "no"}, TypeError, "trust_env='no': expected True or False"),
     ],
 )
 def test_options_of_a_client_that_cannot_be(options, error, match):
     """When it is made, and not at the first request."""
     with pytest.raises(error, match=match):
         Client(**options)
+
+
+@pytest.mark.parametrize("given", ["http://a/", None, fastreq.URL("http://a/")])
+async def test_what_is_sent_is_a_request(given):
+    async with Client() as client:
+        with pytest.raises(TypeError, match=r"request= is a .*; expected a fastreq\.Request"):
+            await client.send(given)
 
 
 async def test_a_refused_request_costs_nothing():

@@ -10,9 +10,11 @@ from asyncio import Runner
 import pytest
 from fakes import turns
 from servers.scripted import Connection, parse_fields, reply, scripted, serving
+from tables import each_row
 
 import fastreq
-from fastreq import Client, ClientClosed, Limits, Timeout
+from fastreq import Client, ClientClosed, Cookies, Limits, StreamClient, Timeout
+from fastreq.building import REQUEST_OPTIONS
 from fastreq.connect import Connector
 from fastreq.routing import Routes
 from fastreq.testing import Server
@@ -39,7 +41,71 @@ def test_made_without_a_loop():
 
     assert not client.is_closed
     assert {} == client.stats()
-    assert "Client open" in repr(client)
+    assert "<Client open>" == repr(client)
+
+
+# ---- what may be changed of one
+
+
+async def test_other_cookies():
+    """A jar that is put in the place of the old one, as at a log-out, is the one that counts."""
+    setting = reply(b"", "Set-Cookie: new=2")
+    async with serving(setting) as server, Client(cookies={"old": "1"}) as client:
+        old, client.cookies = client.cookies, Cookies()
+        await client.get(server.url("/1"))
+        await client.get(server.url("/2"))
+        client.cookies = {"other": "3"}
+        await client.get(server.url("/3"))
+        sent = [parse_fields(request).get("cookie") for request in server.requests]
+
+    assert [None, "new=2", "other=3"] == sent
+    assert {"old": "1"} == dict(old)
+    assert isinstance(client.cookies, Cookies)
+
+
+@pytest.mark.parametrize("how", ["assigned", "joined", "added"])
+async def test_other_sensitive_headers(how):
+    """They stay with their origin from then on."""
+    async with serving(reply()) as other:
+        leading = reply(b"", f"Location: {other.url('/')}", status="302 X")
+        async with serving(leading) as server, Client(headers={"X-Tenant": "secret"}) as client:
+            if how == "assigned":
+                client.sensitive_headers = ["X-Tenant"]
+            elif how == "joined":
+                client.sensitive_headers |= {"X-Tenant"}
+            else:
+                client.sensitive_headers.add("X-Tenant")
+            await client.get(server.url("/"))
+
+        assert b"X-Tenant: secret" in server.requests[0]
+        assert b"secret" not in other.requests[0]
+        with pytest.raises(TypeError, match="sensitive_headers="):
+            client.sensitive_headers = "X-Tenant"
+
+
+SETTLED = sorted(set(Client.__init__.__kwdefaults__) - {"headers", "cookies", "sensitive_headers"})
+
+
+@each_row("name", SETTLED)
+@each_row("kind", [Client, StreamClient])
+def test_what_is_settled_when_a_client_is_made(name, kind):
+    """An assignment that has no effect would be believed."""
+    with pytest.raises(AttributeError) as caught:
+        setattr(kind(), name, None)
+
+    text = f"{name} is settled when a client is made; make another with {kind.__name__}({name}=...)"
+    assert str(caught.value).startswith(text)
+    each = f"or say {name}= with each request"
+    assert (name in REQUEST_OPTIONS) is str(caught.value).endswith(each)
+
+
+def test_a_subclass_has_attributes_of_its_own():
+    class Mine(Client):
+        def __init__(self):
+            super().__init__()
+            self.tenant = "a"
+
+    assert "a" == Mine().tenant
 
 
 async def test_closed_at_the_end_of_the_block():

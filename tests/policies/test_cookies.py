@@ -145,7 +145,7 @@ def test_an_empty_jar(jar):
     """It says so, however often it is asked."""
     assert [[], []] == [list(jar), list(jar)]
     assert "" == cookie_header(jar, HTTPS)
-    assert "<Cookies >" == repr(jar)
+    assert "<Cookies>" == repr(jar)
 
 
 def test_the_repr_has_names_alone(jar):
