@@ -23,7 +23,7 @@ from fastreq.options import OF_CLIENT, UNSET, Timeout, Unset, check_flag, unknow
 from fastreq.policies.auth import Auth, AuthTypes, to_auth
 from fastreq.policies.cookies import CookieTypes, cookie_header
 from fastreq.policies.retries import Retry
-from fastreq.url import URL, parse_url
+from fastreq.url import URL, as_text, parse_url
 
 URLTypes: TypeAlias = str | URL
 
@@ -101,18 +101,19 @@ class Builder:
         target = self._join(url) if self._joins else parse_url(url)
         request = Request(check_method(method), target, self.headers.snapshot())
         if self.params:
-            query = merge_query(encode_params(self.params), target.query)
-            request.url = target.with_query(query)
+            request.url = target.with_query(_both(encode_params(self.params), target.query))
         if options:
             self._apply(request, options)
         return request
 
     def _join(self, url: URLTypes) -> URL:
-        """A relative URL is added to the path of `base_url`, as httpx does it."""
-        base, given = self.base_url, URL(url)
-        if given.is_absolute or given.given.startswith("//"):
-            return base.join(given)
-        query, fragment = given.query, given.fragment
+        """A relative URL is added to the path of `base_url`, as httpx does it, and its query to
+        the query. It is never another host: what begins with "//" is a path, too."""
+        base, text = self.base_url, as_text(url)
+        given = URL("/" + text.lstrip("/") if text.startswith("//") else url)
+        if given.is_absolute:
+            return given
+        query, fragment = _both(base.query, given.query), given.fragment
         whole = f"{base.scheme}://{base.userinfo}{'@' if base.userinfo else ''}"
         whole += base.origin.partition("://")[2]
         whole += base.path.rstrip("/") + "/" + given.path.lstrip("/")
@@ -172,6 +173,11 @@ class Builder:
             usual.auth if auth is UNSET else to_auth(auth),
             auth is not UNSET,
         )
+
+
+def _both(one: str, other: str) -> str:
+    """Two queries as one."""
+    return f"{one}&{other}" if one and other else one or other
 
 
 def check_options(

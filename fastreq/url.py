@@ -99,7 +99,7 @@ class URL:
     __slots__ = tuple(__annotations__)
 
     def __init__(self, text: object) -> None:
-        given = _as_text(text)
+        given = as_text(text)
         try:
             self._read(given)
         except InvalidURL as exc:
@@ -273,7 +273,12 @@ def _absolute(url: URL) -> URL:
     return url
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> str:
+    """What a caller wrote: a text, that of a URL, or whatever has a sane `str()`.
+
+    Raises:
+        InvalidURL: bytes, numbers and None have none.
+    """
     if isinstance(value, URL):
         return value.given
     if value is None or isinstance(value, (bytes, bytearray, memoryview, int, float)):

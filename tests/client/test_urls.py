@@ -10,6 +10,17 @@ from servers.scripted import reply, scripted, serving
 import fastreq
 from fastreq import URL, Client, InvalidURL, LocalProtocolError, UnsupportedProtocol
 
+
+class Written:
+    """What is no str, but has a sane one: as yarl.URL and pathlib.PurePosixPath have."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
 # ---- the request line, and Host
 
 
@@ -140,16 +151,9 @@ async def test_49_userinfo_is_in_no_line_but_its_own(canary):
 
 
 async def test_anything_with_a_sane_str():
-    class Link:
-        def __init__(self, text):
-            self.text = text
-
-        def __str__(self):
-            return self.text
-
     async with serving(reply()) as server, Client() as client:
         await client.get(URL(server.url("/url")))
-        await client.get(Link(server.url("/link")))
+        await client.get(Written(server.url("/link")))
 
         assert ["/url", "/link"] == [parse(raw).target for raw in server.requests]
 
@@ -298,7 +302,17 @@ async def test_params_of_the_wrong_type(params):
         ("/v1", "?page=2", "/v1/?page=2"),
         ("/v1", "users?page=2#x", "/v1/users?page=2"),
         ("/v1/", "a%2Fb", "/v1/a%2Fb"),
-        ("/v1?key=secret", "users", "/v1/users"),
+        ("/v1?key=secret", "users", "/v1/users?key=secret"),
+        ("/v1?key=secret#x", "users?page=2&a=%26", "/v1/users?key=secret&page=2&a=%26"),
+        ("/v1?key=a%20b", "?page=2", "/v1/?key=a%20b&page=2"),
+        ("/v1?key=a", "??page=2", "/v1/?key=a&?page=2"),
+        ("/v1", "//users/1", "/v1/users/1"),
+        ("/v1", "///users//1", "/v1/users//1"),
+        ("/v1", "//evil.example:99/a?b", "/v1/evil.example:99/a?b"),
+        ("/v1", "//user@evil.example", "/v1/user@evil.example"),
+        ("/v1", "//", "/v1/"),
+        ("/v1", URL("//evil.example/a"), "/v1/evil.example/a"),
+        ("/v1", Written("//evil.example/a"), "/v1/evil.example/a"),
     ],
 )
 async def test_base_url(base, url, expected):
@@ -309,11 +323,26 @@ async def test_base_url(base, url, expected):
 
 
 async def test_base_url_leaves_other_urls_alone():
-    async with serving(reply()) as server, Client(base_url="http://127.0.0.1:1/v1") as client:
+    base = "http://127.0.0.1:1/v1?key=secret"
+    async with serving(reply()) as server, Client(base_url=base) as client:
         await client.get(server.url("/absolute"))
-        await client.get(f"//127.0.0.1:{server.port}/scheme")
+        await client.get(fastreq.URL(server.url("/absolute")))
+        await client.options(fastreq.URL(server.url("/absolute")).whole_server())
 
-        assert ["/absolute", "/scheme"] == [parse(raw).target for raw in server.requests]
+        assert ["/absolute", "/absolute", "*"] == [parse(raw).target for raw in server.requests]
+
+
+async def test_a_path_leads_to_no_other_host(canary):
+    """What a caller puts behind a slash may begin with one: the credentials stay at home."""
+    async with serving(reply()) as server, serving(reply()) as other:
+        password = canary.secret("password", server.url(""))
+        async with Client(base_url=server.url("/v1"), auth=("me", password)) as client:
+            name = f"/127.0.0.1:{other.port}/"
+            await client.get(f"/{name}")
+        canary.check(server, other)
+
+        assert 0 == other.connections
+        assert f"/v1/127.0.0.1:{other.port}/" == received(server).target
 
 
 async def test_base_url_may_have_a_user(canary):
