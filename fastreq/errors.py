@@ -177,7 +177,11 @@ class ProtocolError(TransportError):
 
 
 class LocalProtocolError(ProtocolError):
-    """We were asked to send what is not HTTP; nothing of it was sent."""
+    """We were asked to send what is not HTTP; nothing of it was sent.
+
+    Only a body that comes piece by piece shows on its way that it is of the wrong length, or no
+    bytes; its connection is closed then.
+    """
 
     _takes_time = False
 

@@ -459,19 +459,33 @@ def _check_labels(host: str) -> None:
 
 
 def _check_a_labels(host: str) -> None:
-    """Refuse what looks encoded and is not (RFC 5891, section 5.4), if `idna` is there to tell."""
+    """Refuse what looks encoded and is not (RFC 5891, section 5.4)."""
+    for label in host.split("."):
+        if label.startswith("xn--") and not _is_honest(label):
+            raise InvalidURL(f"{label!r} in the host encodes no international name")
+
+
+def _is_honest(label: str) -> bool:
+    """Whether a label encodes a name, and in the one way there is; without `idna`, whether it
+    encodes anything that can be read."""
     try:
         import idna
     except ImportError:
-        return
-    for label in host.split("."):
-        if label.startswith("xn--"):
-            try:
-                honest = idna.alabel(idna.ulabel(label)).decode() == label
-            except _NO_NAME:
-                honest = False
-            if not honest:
-                raise InvalidURL(f"{label!r} in the host encodes no international name")
+        return _is_punycode(label[4:])
+    try:
+        return idna.alabel(idna.ulabel(label)).decode() == label
+    except _NO_NAME:
+        return False
+
+
+def _is_punycode(text: str) -> bool:
+    """RFC 3492, and more than ASCII in it, of which all can be seen."""
+    try:
+        name = text.encode("ascii").decode("punycode")
+        same = name.encode("punycode").decode("ascii") == text
+    except _NO_NAME:
+        return False
+    return same and not name.isascii() and name.isprintable()
 
 
 def _to_ascii(host: str) -> str:

@@ -354,6 +354,8 @@ def test_without_idna(monkeypatch):
 
     assert "pip install 'fastreq-http[idna]'" in refusal("http://größe.example/")
     assert "xn--gre-6ka8i.no-idna.example" == parse_url("http://xn--gre-6ka8i.no-idna.example").host
+    for label in ("xn--", "xn--a", "xn--0", "xn--example-", f"xn--{'z' * 7}{'9' * 14}"):
+        assert "encodes no international name" in refusal(f"http://a.{label}.no-idna.example/")
 
 
 def test_long_hosts_never_reach_idna(monkeypatch):

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from fastreq.content.sources import Encoded, slices
+from fastreq.content.sources import Encoded, read_later, read_now, slices
 
 _WBITS = {"gzip": 31, "deflate": 15}  # which container zlib writes; gzip's has a time of 0
 
@@ -37,15 +37,17 @@ def compressed(encoded: Encoded, coding: str) -> Encoded:
 
 
 def _pieces(packer: Any, body: Iterable[bytes]) -> Iterator[bytes]:
-    for given in body:
-        yield from _packed(packer, given)
+    with read_now(body) as pieces:
+        for given in pieces:
+            yield from _packed(packer, given)
     yield packer.flush()
 
 
 async def _async_pieces(packer: Any, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    async for given in body:
-        for piece in _packed(packer, given):
-            yield piece
+    async with read_later(body) as pieces:
+        async for given in pieces:
+            for piece in _packed(packer, given):
+                yield piece
     yield packer.flush()
 
 

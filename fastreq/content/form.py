@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from numbers import Number
 from typing import Any
 from urllib.parse import quote_plus
@@ -67,7 +68,7 @@ def pairs(given: Any, where: str) -> Iterable[tuple[Any, Any]]:
         TypeError: it is neither.
     """
     if isinstance(given, Mapping):
-        return given.items()
+        return _items(given)
     if not isinstance(given, (list, tuple)):
         raise TypeError(
             f"{where} is a {type(given).__name__}; expected a mapping or a list of pairs"
@@ -77,6 +78,17 @@ def pairs(given: Any, where: str) -> Iterable[tuple[Any, Any]]:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise TypeError(f"{where} holds {type(pair).__name__} where (name, value) is expected")
     return given
+
+
+def _items(given: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """All of a mapping, also of one that holds several values of a name and whose `items()` gives
+    one of each: httpx's and Starlette's have `multi_items()`, Werkzeug's has `getlist()`."""
+    if hasattr(given, "multi_items"):
+        every: Iterable[tuple[Any, Any]] = given.multi_items()
+        return every
+    if hasattr(given, "getlist"):
+        return [(name, given.getlist(name)) for name in given]
+    return given.items()
 
 
 def _name(name: Any, place: str) -> bytes:
@@ -99,7 +111,7 @@ def _value(value: Any, place: str) -> bytes:
     if isinstance(value, int):
         return b"%d" % value  # of an Enum too, which str() would give by its name
     if isinstance(value, Number):
-        return str(value).encode()
+        return str(value.value if isinstance(value, Enum) else value).encode()
     raise TypeError(
         f"{place} is a {type(value).__name__}; expected a str, bytes, a number, a bool, None, or "
         "a list of them: write it as the str that the server reads"

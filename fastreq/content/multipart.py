@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fastreq.content.form import fields, pairs
-from fastreq.content.sources import PIECE, Encoded, body_of, utf8
+from fastreq.content.sources import PIECE, Encoded, body_of, read_later, read_now, utf8
 from fastreq.errors import LocalProtocolError
 from fastreq.headers import field_name, field_value
 
@@ -94,7 +94,7 @@ def _pieces(parts: list[_Part], seams: list[bytes]) -> Iterator[bytes]:
     for seam, part in zip(seams, parts, strict=False):
         yield seam
         if isinstance(part.body, Iterable):
-            yield from part.body
+            yield from part.body  # which closes a generator, too
     yield seams[-1]
 
 
@@ -102,11 +102,13 @@ async def _async_pieces(parts: list[_Part], seams: list[bytes]) -> AsyncIterator
     for seam, part in zip(seams, parts, strict=False):
         yield seam
         if isinstance(part.body, AsyncIterable):
-            async for piece in part.body:
-                yield piece
+            async with read_later(part.body) as later:
+                async for piece in later:
+                    yield piece
         else:
-            for piece in part.body:
-                yield piece
+            with read_now(part.body) as now:
+                for piece in now:
+                    yield piece
     yield seams[-1]
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 from fastreq.errors import LocalProtocolError, StreamConsumed
@@ -51,6 +61,29 @@ def check_unspent(body: Body) -> None:
     """
     if getattr(body, "spent", False):
         raise StreamConsumed(f"{body!r} has been sent once; make the request anew, with a new body")
+
+
+@contextmanager
+def read_now(body: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
+    """The pieces of a body; a generator that is not asked for the rest is closed at the end, and
+    not some day."""
+    pieces = iter(body)
+    try:
+        yield pieces
+    finally:
+        if isinstance(pieces, Generator):
+            pieces.close()
+
+
+@asynccontextmanager
+async def read_later(body: AsyncIterable[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The same of a body whose pieces are awaited."""
+    pieces = aiter(body)
+    try:
+        yield pieces
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
 
 
 class _Once:
@@ -102,7 +135,8 @@ def body_of(content: Any, where: str) -> Encoded:
         return Encoded(file, length=file.length)
     if isinstance(content, (list, tuple)):
         # A tuple, which does not change while it is sent.
-        return Encoded(tuple(content), length=sum(_size(piece, where) for piece in content))
+        held = tuple(_in_a_row(piece, where) for piece in content)
+        return Encoded(held, length=sum(memoryview(piece).nbytes for piece in held))
     if isinstance(content, Iterable) and not isinstance(content, Mapping):
         return Encoded(content)
     hint = "; a dict goes to json= or data=" if isinstance(content, Mapping) else ""
@@ -131,7 +165,8 @@ def slices(piece: bytes) -> Iterator[memoryview]:
         LocalProtocolError: it is no bytes.
     """
     try:
-        view = memoryview(piece).cast("B")
+        view = memoryview(piece)
+        view = (view if view.c_contiguous else memoryview(bytes(view))).cast("B")
     except TypeError:
         raise LocalProtocolError(
             f"the body gave {type(piece).__name__}; expected pieces of bytes"
@@ -139,10 +174,12 @@ def slices(piece: bytes) -> Iterator[memoryview]:
     return (view[start : start + PIECE] for start in range(0, len(view), PIECE))
 
 
-def _size(piece: Any, where: str) -> int:
+def _in_a_row(piece: Any, where: str) -> bytes:
+    """A piece that can be sent as it is: of a view with gaps, its bytes."""
     if not isinstance(piece, (bytes, bytearray, memoryview)):
         raise TypeError(f"{where} holds a {type(piece).__name__}; expected only bytes in it")
-    return memoryview(piece).nbytes
+    has_gaps = isinstance(piece, memoryview) and not piece.c_contiguous
+    return bytes(piece) if has_gaps else piece  # type: ignore[return-value]
 
 
 class FileBody:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from functools import lru_cache
 
-from fastreq.content.sources import check_unspent
+from fastreq.content.sources import check_unspent, read_later, read_now, slices
 from fastreq.errors import LocalProtocolError, quoted
 from fastreq.headers import TOKEN_CHARACTER, Headers
 from fastreq.messages import Request
@@ -32,7 +32,9 @@ _KNOWN = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", 
 
 
 def check_method(method: str) -> str:
-    """Check that a method is a token (RFC 9110, section 9.1).
+    """Check that a method is a token (RFC 9110, section 9.1); a known one comes in capitals.
+
+    To a server, "get" is another method than "GET", and nobody means it.
 
     Raises:
         LocalProtocolError: it is none.
@@ -41,7 +43,8 @@ def check_method(method: str) -> str:
         return method
     if not isinstance(method, str) or not _TOKEN.fullmatch(method):
         raise LocalProtocolError(f"method {method!r} is not a token, such as GET")
-    return method
+    capitals = method.upper()
+    return capitals if capitals in _KNOWN or capitals == "CONNECT" else method
 
 
 def encode_head(request: Request, target: bytes | None = None) -> bytes:
@@ -132,7 +135,8 @@ def _framing(request: Request) -> bytes:
     lengths, codings = fields.get_list("content-length"), fields.get_list("transfer-encoding")
     if body and request.method in _NO_BODY:
         raise LocalProtocolError(f"a {request.method} request has no body")
-    if not body and "100-continue" in fields.get("expect", "").lower():
+    known = len(body) if isinstance(body, bytes) else request.length
+    if known == 0 and "100-continue" in fields.get("expect", "").lower():
         raise LocalProtocolError("Expect: 100-continue is for requests with a body")
     if codings and (lengths or [c.lower() for c in codings] != ["chunked"]):
         raise LocalProtocolError(
@@ -141,7 +145,6 @@ def _framing(request: Request) -> bytes:
         )
     if codings:
         return b"Transfer-Encoding: chunked\r\n"
-    known = len(body) if isinstance(body, bytes) else request.length
     if lengths and (len(lengths) > 1 or not _is_number(lengths[0])):
         raise LocalProtocolError(f"Content-Length {quoted(', '.join(lengths))} is not one number")
     if lengths and known is not None and int(lengths[0]) != known:
@@ -256,31 +259,12 @@ async def _raw_pieces(
     if isinstance(source, bytes):
         source = (source,)
     if isinstance(source, AsyncIterable):
-        later = aiter(source)
-        try:
+        async with read_later(source) as later:
             async for given in later:
-                for piece in _cut(given):
+                for piece in slices(given):
                     yield piece
-        finally:
-            if isinstance(later, AsyncGenerator):
-                await later.aclose()
     else:
-        now = iter(source)
-        try:
+        with read_now(source) as now:
             for given in now:
-                for piece in _cut(given):
+                for piece in slices(given):
                     yield piece
-        finally:
-            if isinstance(now, Generator):
-                now.close()
-
-
-def _cut(given: bytes) -> Iterator[memoryview]:
-    try:
-        view = memoryview(given).cast("B")
-    except TypeError:
-        raise LocalProtocolError(
-            f"the body gave {type(given).__name__}; expected pieces of bytes"
-        ) from None
-    for start in range(0, len(view), PIECE):
-        yield view[start : start + PIECE]

@@ -3,9 +3,11 @@
 In each of these tests a server listens, and nobody comes.
 """
 
+import io
 import math
 
 import pytest
+from servers.received import received
 from servers.scripted import reply, serving
 
 import fastreq
@@ -197,6 +199,8 @@ async def test_65_methods_without_a_body(method):
 
 async def test_66_nothing_to_expect():
     await refused(LOCAL, "Expect", headers={"Expect": "100-continue"})
+    empty = io.BytesIO()
+    await refused(LOCAL, "Expect", "PUT", content=empty, headers={"Expect": "100-continue"})
 
 
 @pytest.mark.parametrize(
@@ -296,6 +300,20 @@ async def test_1a_every_byte_in_a_method():
         assert 0 == server.connections
 
 
+KNOWN = ["get", "HEAD", "Options", "delete", "post", "put", "Patch", "query", "trace"]
+
+
+@pytest.mark.parametrize("method", [*KNOWN, "PROPfind", "purge"])
+async def test_known_methods_come_in_capitals(method):
+    """To servers "get" is another; what nobody knows is sent as it was written."""
+    sent = method.upper() if method in KNOWN else method
+    async with serving(reply(b"")) as server, Client() as client:
+        response = await client.request(method, server.url("/"))
+
+        assert sent == received(server).method == response.request.method
+    assert "CONNECT" == client.build_request("connect", "http://h:1").method
+
+
 # ---- cookies
 
 
@@ -347,7 +365,7 @@ async def test_options_that_cannot_be(options, match):
         ({"limits": 10}, TypeError, "limits= is a int; expected a fastreq.Limits"),
         ({"limits": None}, TypeError, "limits= is a NoneType; expected a fastreq.Limits"),
         ({"limits": {"max_per_host": 3}}, TypeError, "limits= is a dict; expected"),
-        ({"hooks": 3}, TypeError, "hooks= is a int; expected a fastreq.Hooks"),
+        ({"hooks": 3}, TypeError, r"hooks=3: expected fastreq.Hooks"),
         ({"transport": 3}, TypeError, r"transport=3 has no method send\(\)"),
         ({"follow_redirects": "no"}, TypeError, "follow_redirects='no': expected True or False"),
         ({"trust_env": "no"}, TypeError, "trust_env='no': expected True or False"),

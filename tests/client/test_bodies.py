@@ -577,15 +577,36 @@ async def test_60_an_early_success_does_not_end_the_upload():
         assert 5000 == len(received(server).body)
 
 
-async def test_a_generator_that_is_not_needed_any_more_is_closed():
-    """So that it can let go of what it holds."""
+@pytest.mark.parametrize(
+    "options_of",
+    [
+        lambda now, later: {"content": later},
+        lambda now, later: {"content": later, "compress": "gzip"},
+        lambda now, later: {"files": {"file": ("name", later)}},
+        lambda now, later: {"files": {"file": ("name", later)}, "compress": "gzip"},
+        lambda now, later: {"content": now},
+        lambda now, later: {"content": now, "compress": "gzip"},
+        lambda now, later: {"files": {"file": ("name", now)}},
+        lambda now, later: {"files": {"file": ("name", now)}, "compress": "gzip"},
+        lambda now, later: {"files": {"one": ("name", now), "two": ("name", later)}},
+    ],
+    ids=range(9),
+)
+async def test_a_generator_that_is_not_needed_any_more_is_closed(options_of):
+    """So that it can let go of what it holds, and though somebody still has it."""
     closed = []
+
+    def noise():
+        try:
+            while True:
+                yield os.urandom(1000)
+        finally:
+            closed.append(True)
 
     async def holding():
         try:
             while True:
-                yield bytes(1000)
-                await asyncio.sleep(0.001)
+                yield os.urandom(1000)
         finally:
             closed.append(True)
 
@@ -595,9 +616,13 @@ async def test_a_generator_that_is_not_needed_any_more_is_closed():
         await conn.wait_closed()
 
     async with scripted(handler) as server, Client() as client:
-        assert 413 == (await client.post(server.url("/"), content=holding())).status
+        now, later = noise(), holding()
+        response = await client.post(server.url("/"), **options_of(now, later))
+        assert 413 == response.status
         await asyncio.sleep(0.01)
         assert [True] == closed
+        now.close()
+        await later.aclose()
 
 
 # ---- while a body is sent

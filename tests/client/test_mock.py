@@ -100,7 +100,7 @@ WRONG = [
     ({"content": b"abc", "headers": {"Content-Length": "5"}}, "for a body of 3 bytes"),
     ({"content": lambda: iter([b"abc"]), "headers": {"Content-Length": "5"}}, "2 bytes short"),
     ({"content": lambda: iter([b"abc"]), "headers": {"Content-Length": "2"}}, "1 bytes longer"),
-    ({"headers": [("Host", "a"), ("Host", "b")]}, "expected one host"),
+    ({"headers": [("Host", "a"), ("Host", "b")]}, "2 Host fields"),
     ({"content": b"abc", "headers": {"Transfer-Encoding": "gzip"}}, "only chunked can be sent"),
     ({"content": lambda: iter(["abc"])}, "expected pieces of bytes"),
 ]

@@ -68,7 +68,7 @@ async def test_10_options_for_the_whole_server(path, based):
             assert "/" == received(server).target
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "CONNECT", "options"])
+@pytest.mark.parametrize("method", ["GET", "POST", "CONNECT", "options-all"])
 async def test_10_only_options(method):
     """No other method is about a whole server, and no query is."""
     async with serving(reply()) as server, Client() as client:

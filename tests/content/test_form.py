@@ -31,6 +31,10 @@ class Number(IntEnum):
     TWO = 2
 
 
+class Rate(float, Enum):
+    HALF_MORE = 1.5
+
+
 class Size(int, Enum):
     BIG = 3
 
@@ -89,6 +93,7 @@ def test_a_query_goes_through_a_url_unchanged(form):
         ("a=0.10", Decimal("0.10")),
         ("a=2", Number.TWO),
         ("a=3", Size.BIG),
+        ("a=1.5", Rate.HALF_MORE),
         ("a=ann", Name.ANN),
         ("a=%FF+%00", b"\xff \0"),
         ("a=x%26b%3Dy", "x&b=y"),
@@ -119,6 +124,31 @@ def test_values_become_text(expected, value):
 )
 def test_order_and_repeated_names_are_kept(expected, params):
     assert expected == encode_params(params)
+
+
+class Both(dict):
+    """Several values of a name, of which `items()` gives the first."""
+
+    def items(self):
+        return [(name, values[0]) for name, values in super().items()]
+
+
+class OfHttpx(Both):
+    def multi_items(self):
+        return [(name, value) for name, values in super(Both, self).items() for value in values]
+
+
+class OfWerkzeug(Both):
+    def getlist(self, name):
+        return self[name]
+
+
+@pytest.mark.parametrize("kind", [OfHttpx, OfWerkzeug])
+def test_no_value_of_a_name_is_lost(kind):
+    several = kind({"a": ["1", "2"], "b": ["3"]})
+
+    assert "a=1&a=2&b=3" == encode_params(several)
+    assert "a=1&a=2&b=3" == form_encoded(fields(several, "data"))
 
 
 @pytest.mark.parametrize(

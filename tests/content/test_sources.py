@@ -32,6 +32,14 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_view_with_gaps_is_sent_like_any_other() -> None:
+    gaps = memoryview(b"abcdef")[::2]
+
+    assert (b"ace",) == body_of([gaps], "content=").body
+    assert 3 == body_of([gaps], "content=").length
+    assert b"ace" == b"".join(slices(gaps))
+
+
 def file_body(file: object) -> FileBody:
     return FileBody(file, "content=")
 
