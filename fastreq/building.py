@@ -127,7 +127,10 @@ class Builder:
         if option["params"]:
             request.url = request.url.with_query(merge_query(request.url.query, option["params"]))
         if option["headers"] is not None:
-            request.fields = request.fields.merged(option["headers"])
+            own = Headers(option["headers"])
+            request.fields = request.fields.merged(own)
+            if "authorization" in own and option["auth"] is UNSET:
+                option["auth"] = None  # it was said for this request alone, and the rest was not
             if len(given := request.fields.get_list("cookie")) > 1:  # RFC 6265, section 5.4
                 request.headers["Cookie"] = "; ".join(given)
         self._add_body(request, option)

@@ -122,8 +122,8 @@ class Netrc(Auth):
         try:
             hosts = netrc.netrc(None if file is None else os.fspath(file)).hosts
         except netrc.NetrcParseError as exc:
-            where = f"{exc.filename} line {exc.lineno}"
-            raise ValueError(f"Netrc({path!r}): {exc.msg}, {where}") from None
+            where = f", {exc.filename} line {exc.lineno}" if exc.lineno is not None else ""
+            raise ValueError(f"Netrc({path!r}): {exc.msg}{where}") from None
         self._hosts = {
             host.lower(): (login or "", password or "")
             for host, (login, _, password) in hosts.items()
@@ -172,12 +172,13 @@ def to_auth(value: AuthTypes) -> Auth | None:
     Raises:
         TypeError: it is none of those that can be given.
     """
-    if isinstance(value, Auth):
-        if type(value).flow is Auth.flow and hasattr(value, "auth_flow"):  # httpx's name for it
-            raise TypeError(f"auth={value!r} has no flow(); fastreq spells auth_flow() so")
+    if value is None or isinstance(value, Auth):
+        if isinstance(value, Auth) and type(value) is not Auth and _has_no_flow(value):
+            raise TypeError(
+                f"auth= is a {type(value).__name__}, which has no flow() of its own, and would "
+                "sign nothing; httpx's auth_flow() is called so here"
+            )
         return value
-    if value is None:
-        return None
     if isinstance(value, tuple) and len(value) == 2:
         return Basic(*value)
     if callable(value) and not isinstance(value, type):
@@ -186,6 +187,10 @@ def to_auth(value: AuthTypes) -> Auth | None:
         f"auth= is {type(value).__name__}; expected (user, password), a fastreq.Auth such as "
         "Bearer(token), or a function of the request"
     )
+
+
+def _has_no_flow(auth: Auth) -> bool:
+    return getattr(auth.flow, "__func__", None) is Auth.flow
 
 
 def from_userinfo(url: URL) -> Basic | None:

@@ -106,6 +106,31 @@ async def test_an_authorization_of_ones_own():
         assert "Custom abc" == sent_to(server)
 
 
+@pytest.mark.parametrize("name", ["Authorization", "authorization"])
+@pytest.mark.parametrize("user", ["", "url:pw@"])
+async def test_an_authorization_of_a_request_counts_more_than_what_is_not_its_own(name, user):
+    """Than the client's auth, and than a user in the URL; auth= beside it counts more."""
+    async with serving(reply()) as server, Client(auth=("client", "pw")) as client:
+        url = server.url("/").replace("://", f"://{user}")
+        await client.get(url, headers={name: "Custom abc"})
+        assert "Custom abc" == sent_to(server)
+
+        await client.get(url, headers={name: "Custom abc"}, auth=("request", "pw"))
+        assert "request:pw" == basic_of(sent_to(server))
+
+        await client.get(url, headers={"X-Other": "Custom abc"})
+        assert (user or "client:pw").rstrip("@") == basic_of(sent_to(server))
+
+
+async def test_auth_counts_more_than_an_authorization_of_the_client():
+    fields = {"Authorization": "Custom abc"}
+    async with serving(reply()) as server:
+        async with Client(auth=("client", "pw"), headers=fields) as client:
+            await client.get(server.url("/"), headers={"X-Other": "x"})
+
+        assert "client:pw" == basic_of(sent_to(server))
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -614,6 +639,45 @@ async def test_a_generator_that_yields_nothing_sends_the_request_as_it_is():
 
     async with serving(reply(b"x")) as server, Client(auth=Nothing()) as client:
         assert b"x" == (await client.get(server.url("/"))).body
+
+
+class Async(Auth):
+    async def flow(self, request):
+        yield request
+
+
+class NoGenerator(Auth):
+    def flow(self, request):
+        return "SECRET"
+
+
+class Text(Auth):
+    def flow(self, request):
+        yield "SECRET"
+
+
+class ThenText(Auth):
+    def flow(self, request):
+        yield request
+        yield "SECRET"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Async, "gave async_generator; expected a generator"),
+        (NoGenerator, "gave str; expected a generator"),
+        (Text, "yielded str; expected a Request"),
+        (ThenText, "yielded str; expected a Request"),
+    ],
+)
+async def test_a_flow_of_anything_else_is_told(kind, text):
+    """What it gave is not shown: it may be a token."""
+    async with serving(reply(b"x")) as server, Client(auth=kind()) as client:
+        with pytest.raises(TypeError, match=text) as caught:
+            await client.get(server.url("/"))
+        assert "SECRET" not in str(caught.value)
+        assert 0 == client.stats().total.leased
 
 
 async def test_a_generator_is_closed_when_the_request_fails():
