@@ -9,59 +9,38 @@ and renames it at the end: a part is whole, or it is not there. That is what res
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import zlib
-from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from secrets import token_hex
 from time import monotonic
 from typing import Any, NamedTuple
 
 from fastreq.building import URLTypes, split_options
 from fastreq.bulk.bodies import Bodies, bodies_of_part, check_kind, sweep
 from fastreq.bulk.crew import Crew, Results
-from fastreq.bulk.executors import Workers, opened
+from fastreq.bulk.dispatch import Dispatch
+from fastreq.bulk.executors import opened
+from fastreq.bulk.inputs import Item
+from fastreq.bulk.jobs import Asked, Cut, Folder, Part, PartReport, check_seen
 from fastreq.bulk.progress import Meter, Progress
 from fastreq.bulk.robots import Robots, check_parser
 from fastreq.bulk.rows import row_of
+from fastreq.bulk.unfinished import Unfinished, so_far
 from fastreq.client import Client
-from fastreq.errors import FastreqError
 from fastreq.loop import run
 from fastreq.messages import Request, Response
 from fastreq.options import Limits, check_count
-from fastreq.url import URL
 
-MANIFEST = "manifest.json"
+LOOK_SECONDS = 1.0
+"""Between two looks at the parts that are under way."""
 
-
-class Part(NamedTuple):
-    """Some requests of one shard."""
-
-    shard: int
-    number: int  # in the shard, from 1
-    items: list[tuple[int, str | Request]]  # (index in the whole job, URL or Request)
-
-    @property
-    def name(self) -> str:
-        """Of its file; what is asked for is a part of it, so that another job is noticed."""
-        asked = hashlib.sha256(repr([(n, _shown(item)) for n, item in self.items]).encode())
-        return f"{self.shard:04d}-{self.number:06d}-{asked.hexdigest()[:12]}.jsonl"
-
-
-class PartReport(NamedTuple):
-    """What came of a part; bodies stay in its file."""
-
-    rows: int
-    ok: int
-    bytes: int
-    skipped: bool  # an earlier run had done it
+# Options that say what is asked for. Headers may bear secrets, which are others by the next run.
+_ASKED = ("base_url", "params", "content", "data", "json", "files")
 
 
 @dataclass
@@ -77,6 +56,7 @@ class FanOutReport:
         skipped: of them, those that an earlier run had done.
         bytes: of the bodies.
         seconds: that this run took.
+        files: the part files.
     """
 
     out: Path
@@ -87,6 +67,7 @@ class FanOutReport:
     skipped: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    files: list[Path] = field(default_factory=list, repr=False)
     _started: float = field(default_factory=monotonic, repr=False)
 
     def add(self, part: PartReport) -> None:
@@ -101,7 +82,7 @@ class FanOutReport:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """All rows, part by part."""
-        for file in sorted(self.out.glob("*.jsonl")):
+        for file in self.files:
             with file.open(encoding="utf-8") as lines:
                 yield from map(json.loads, lines)
 
@@ -124,6 +105,9 @@ def fan_out(
 ) -> FanOutReport:
     """Send requests from many processes or machines, and write a row for each into part files.
 
+    Ctrl-C, or any other exception, ends processes of our own at once; the workers of a cluster, or
+    of an executor of yours, do the parts that they have to their end. Calling it again goes on.
+
     Args:
         requests: URLs to get, or Requests with bodies of bytes; pulled lazily.
         out: a folder for the part files, which all workers see.
@@ -131,22 +115,32 @@ def fan_out(
             "tcp://host:port": a Dask scheduler (pip install 'fastreq-http[dask]'); or any
             `concurrent.futures.Executor`.
         shards: how many, at the most, work at once; a host is always in one of them.
-        part: requests in a part file.
+        part: requests in a part file. Each has a client of its own, so the pace of a host and a
+            pause that it has asked for are forgotten at its end.
         concurrency: requests at once, of each worker.
-        max_per_host: connections to one host, from all workers together.
-        resume: leave out the parts that an earlier run of the same job has done.
-        progress: True: a line on stderr now and then; or a function, called for each part.
+        max_per_host: connections to one origin (scheme, host and port), from all workers together.
+        resume: leave out what an earlier run of the same job has done.
+        progress: True: a line on stderr now and then; or a function, called when parts are done,
+            and every second with what those under way have come to.
         robots: keep to robots.txt, which each part asks for once per origin; what it does not
             allow is a row with an error.
         bodies: what is kept of them: "none"; "inline", in the rows; "dir", a file for each;
             "warc", a file for each part.
         bodies_folder: for these files; None: `bodies` in `out`.
-        options: as of `Client()` and `Client.request()`; they must be picklable.
+        options: those of `Client()` and `Client.request()`; they must be picklable.
+
+    Returns:
+        What came of it; its `lines()` reads all rows.
 
     Raises:
         ValueError: `out` belongs to another job, or a number cannot be.
+        TypeError: `requests` is one URL, or an option is unknown.
         FileExistsError: `out` has parts, and `resume` is False.
-        ImportError: `robots` or `bodies` need the extra `crawl`.
+        BlockingIOError: another process writes into `out`.
+        FileNotFoundError: workers do not see the same `out`.
+        ConnectError: the Dask scheduler does not answer.
+        BrokenExecutor: workers are killed again and again, and nothing is done in between.
+        ImportError: `robots` or `bodies` need the extra `crawl`, or a scheduler the extra `dask`.
     """
     check_kind(bodies)
     if robots:
@@ -154,29 +148,33 @@ def fan_out(
     for name, value in {"shards": shards, "part": part, "concurrency": concurrency}.items():
         check_count(name, value, optional=False)
     of_client, of_request = _split(options, max_per_host)
-    folder = Path(out)
-    _prepare(folder, {"shards": shards, "part": part}, resume)
-    report = FanOutReport(folder)
-    meter = Meter(progress, None) if progress else None
-    kept = str(folder / "bodies" if bodies_folder is None else bodies_folder)
+    asked = {name: options[name] for name in _ASKED if name in options}
+    parts = Cut(requests, shards, part, asked)
+    job = {"shards": shards, "part": part, "robots": robots, "bodies": bodies}
+    folder = Folder(Path(out).absolute(), job, resume)
+    kept = str(Path(bodies_folder or folder.path / "bodies").absolute())
     beyond = (Beyond(robots, bodies, kept),) if robots or bodies != "none" else ()
-
-    def work(chosen: Workers, todo: Part) -> Future[PartReport]:
-        path = str(folder / todo.name)
-        return chosen.submit(
-            run_part, todo.items, path, concurrency, of_client, of_request, *beyond
-        )
+    report = FanOutReport(folder.path)
+    teller = _Teller(report, Meter(progress, None) if progress else None)
 
     with opened(executor) as workers:
-        for done in _in_flight(_parts(requests, shards, part), workers, work, folder):
-            report.add(done)
-            if meter is not None:
-                meter.add(done.rows, done.rows - done.ok, done.bytes)
-    for left in folder.glob("*.tmp"):  # by workers that were killed
-        left.unlink(missing_ok=True)
-    sweep(bodies, kept)
-    if meter is not None:
-        meter.count(None)
+        first = list(islice(parts, 1))
+        with folder.claimed(parts.opening):
+
+            def work(todo: Part) -> Future[PartReport]:
+                path = folder.admit(todo)
+                return workers.submit(
+                    run_part, todo.items, path, concurrency, of_client, of_request, *beyond
+                )
+
+            seconds = LOOK_SECONDS if progress else None
+            dispatch = Dispatch(chain(first, parts), workers, work, teller.look, seconds)
+            for done in dispatch.reports():
+                teller.add(done)
+            report.files = folder.files()
+            folder.sweep()
+            sweep(bodies, kept)
+    teller.end()
     report.seconds = monotonic() - report._started
     return report
 
@@ -196,7 +194,7 @@ NOTHING_BEYOND = Beyond()
 
 
 def run_part(
-    items: list[tuple[int, str | Request]],
+    items: list[tuple[int, Asked]],
     path: str,
     concurrency: int,
     of_client: dict[str, Any],
@@ -206,71 +204,72 @@ def run_part(
     """Do a part, on whichever machine this is: one loop, one client, one file."""
     if os.path.exists(path):
         return _count(path)
-    # A scheduler may take a worker for dead that is only slow, and have another do its part.
-    temporary = f"{path}.{token_hex(4)}.tmp"
+    check_seen(path)
     name = os.path.basename(path).removesuffix(".jsonl")
     kept = bodies_of_part(beyond.bodies, beyond.folder, name)
-    asked = partial(_results, items, concurrency, of_client, of_request, beyond.robots)
-    report = run(_write(items, temporary, asked, kept))
-    os.replace(temporary, path)
-    return report
+    unfinished = Unfinished(path)
+    try:
+        if beyond.bodies != "warc":  # whose records are gone with the worker
+            missing = unfinished.take_over(index for index, _ in items)
+            items = [item for item in items if item[0] in missing]
+        given = (item for _, item in items)
+        asked = _results(given, concurrency, of_client, of_request, beyond.robots)
+        run(_write(items, asked, unfinished, kept))
+        kept.close()  # first, for the rows speak of it
+        return unfinished.finish()
+    except BaseException:
+        kept.drop()
+        raise
+    finally:
+        unfinished.close()
 
 
 @asynccontextmanager
 async def _results(
-    items: list[tuple[int, str | Request]],
+    given: Iterable[Asked],
     concurrency: int,
     of_client: dict[str, Any],
     of_request: dict[str, Any],
     keeps_to_robots: bool,
 ) -> AsyncIterator[Results]:
-    given = (item for _, item in items)
     async with Client(**of_client) as client:
-        if not keeps_to_robots:
-            async with client.map(given, concurrency=concurrency, **of_request) as results:
-                yield results
-            return
-        robots = Robots(client.get)
+        robots = Robots(client.get) if keeps_to_robots else None
 
-        def build(item: str | Request) -> Request:
+        def build(item: Asked) -> Request:
             if isinstance(item, Request):
                 return item
+            if isinstance(item, Item):
+                return item.request(client.build_request, **of_request)
             return client.build_request("GET", item, **of_request)
 
         async def send(request: Request) -> Response:
-            await robots.check(request)
+            if robots is not None:
+                await robots.check(request)
             return await client.send(request)
 
         try:
             async with Results(Crew(given, build, send, concurrency, False), None) as results:
                 yield results
         finally:
-            await robots.close()
+            if robots is not None:
+                await robots.close()
 
 
 async def _write(
-    items: list[tuple[int, str | Request]],
-    path: str,
-    asked: Callable[[], AbstractAsyncContextManager[Results]],
+    items: list[tuple[int, Asked]],
+    asked: AbstractAsyncContextManager[Results],
+    unfinished: Unfinished,
     kept: Bodies,
-) -> PartReport:
-    rows = ok = size = 0
-    try:
-        with open(path, "w", encoding="utf-8") as file:  # noqa: ASYNC230 (rows are small)
-            async with asked() as results:
-                async for result in results:
-                    row = row_of(result, index=items[result.index][0])
-                    if result.response is not None:
-                        kept.keep(row, result.response)
-                    file.write(json.dumps(row) + "\n")
-                    rows, ok, size = rows + 1, ok + result.ok, size + row["bytes"]
-            kept.close()  # first, for the rows speak of it
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        kept.drop()
-        raise
-    return PartReport(rows, ok, size, False)
+) -> None:
+    async with asked as results:
+        async for result in results:
+            index, given = items[result.index]
+            row = row_of(result, index=index)
+            if isinstance(given, Item):
+                row["url"] = given.url
+            if result.response is not None:
+                kept.keep(row, result.response)
+            unfinished.write(row, result.request.url.host if result.request is not None else "")
 
 
 def _count(path: str) -> PartReport:
@@ -298,102 +297,42 @@ def _split(
     return of_client, of_request
 
 
-def _prepare(folder: Path, job: dict[str, int], resume: bool) -> None:
-    """Make the folder, or see that it is this job's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / MANIFEST
-    if not resume and any(folder.glob("*.jsonl")):
-        raise FileExistsError(f"{folder} has parts of an earlier run; remove it, or resume=True")
-    if manifest.exists():
-        found = json.loads(manifest.read_text(encoding="utf-8"))
-        if found != job:
-            raise ValueError(f"{folder} belongs to a job with {found}, not {job}; use another out=")
-    else:
-        temporary = folder / f"{MANIFEST}.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(job), encoding="utf-8")
-        os.replace(temporary, manifest)
+class _Teller:
+    """Counts what is done, and tells it, with what the parts under way have come to."""
+
+    def __init__(self, report: FanOutReport, meter: Meter | None) -> None:
+        self._report = report
+        self._meter = meter
+        self._before = 0  # rows of an earlier run
+        self._slowest: tuple[str, float] | None = None
+
+    def add(self, done: PartReport) -> None:
+        """Count a part."""
+        self._report.add(done)
+        self._before += done.rows if done.skipped else 0
+        self._slowest = _slower(self._slowest, done.slowest)
+
+    def look(self, under_way: Iterable[Part]) -> None:
+        """Tell."""
+        if self._meter is None:
+            return
+        rows, failed, size = self._report.rows, self._report.failed, self._report.bytes
+        slowest = self._slowest
+        for part in under_way:
+            if (state := so_far(str(self._report.out / part.name))) is not None:
+                rows += state.rows
+                failed += state.rows - state.ok
+                size += state.bytes
+                slowest = _slower(slowest, state.slowest)
+        self._meter.set(rows, failed, size, self._before, slowest)
+
+    def end(self) -> None:
+        """Tell, for the last time."""
+        if self._meter is not None:
+            self._meter.count(None)
 
 
-def _parts(requests: Iterable[URLTypes | Request], shards: int, size: int) -> Iterator[Part]:
-    """Cut the requests into parts, each of one shard."""
-    open_parts: dict[int, list[tuple[int, str | Request]]] = {}
-    numbers: Counter[int] = Counter()
-    for index, asked in enumerate(requests):
-        item = asked if isinstance(asked, Request) else str(asked)
-        shard = zlib.crc32(_host(item).encode()) % shards
-        items = open_parts.setdefault(shard, [])
-        items.append((index, item))
-        if len(items) == size:
-            numbers[shard] += 1
-            yield Part(shard, numbers[shard], open_parts.pop(shard))
-    for shard, items in open_parts.items():
-        yield Part(shard, numbers[shard] + 1, items)
-
-
-def _host(item: str | Request) -> str:
-    """What decides the shard; of what is no URL, anything."""
-    try:
-        return (item.url if isinstance(item, Request) else URL(item)).host
-    except FastreqError:
-        return ""
-
-
-def _shown(item: str | Request) -> Any:
-    if isinstance(item, str):
-        return item
-    return item.method, str(item.url), item.fields.raw, item.content
-
-
-def _in_flight(
-    parts: Iterator[Part],
-    workers: Workers,
-    work: Callable[[Workers, Part], Future[PartReport]],
-    folder: Path,
-) -> Iterator[PartReport]:
-    """Keep parts under way, one of each shard, and as many as the workers have use for."""
-    waiting: deque[Part] = deque()  # whose shard is busy, or that were lost with their worker
-    running: dict[Future[PartReport], Part] = {}
-    more = True
-    while more or waiting or running:
-        busy = {part.shard for part in running.values()}
-        broken = False
-        while len(running) < workers.width:
-            ready = next((part for part in waiting if part.shard not in busy), None)
-            if ready is not None:
-                waiting.remove(ready)
-            elif not more or len(waiting) >= 4 * workers.width:
-                break
-            elif (ready := next(parts, None)) is None:
-                more = False
-                break
-            elif ready.shard in busy:
-                waiting.append(ready)
-                continue
-            _refuse_another_job(folder, ready)
-            busy.add(ready.shard)
-            try:
-                running[work(workers, ready)] = ready
-            except BrokenExecutor:  # found out by nobody yet
-                waiting.appendleft(ready)
-                broken = True
-                break
-        done = () if broken else wait(running, return_when=FIRST_COMPLETED).done
-        for future in done:
-            try:
-                report = future.result()
-            except BrokenExecutor:
-                broken = True
-                break
-            del running[future]
-            yield report
-        if broken:
-            # Parts in the order in which they were cut; those that are done say so themselves.
-            waiting.extendleft(reversed(running.values()))
-            running.clear()
-            workers.restart()
-
-
-def _refuse_another_job(folder: Path, part: Part) -> None:
-    for found in folder.glob(f"{part.shard:04d}-{part.number:06d}-*.jsonl"):
-        if found.name != part.name:
-            raise ValueError(f"{folder} belongs to a job with other requests; use another out=")
+def _slower(one: tuple[str, float] | None, other: tuple[str, float] | None) -> Any:
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda slowest: slowest[1])

@@ -1,5 +1,6 @@
 """`fan_out`: each request one row, whatever happens to those who work."""
 
+import asyncio
 import json
 import os
 import signal
@@ -22,10 +23,10 @@ import pytest
 from servers.counting import counting
 
 import fastreq
-from fastreq import URL, Limits, cluster, fan_out
-from fastreq.bulk import executors
+from fastreq import URL, Limits, Response, cluster, fan_out
+from fastreq.bulk import executors, jobs, unfinished
 from fastreq.headers import Headers
-from fastreq.testing import Server
+from fastreq.testing import MockTransport, Server
 
 needs_many_hosts = pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8")
 
@@ -159,13 +160,16 @@ def test_resume_skips_what_is_done(server, tmp_path):
     done = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.jsonl")}
     assert done
 
-    (tmp_path / "x.0000.tmp").write_text("left by a worker that was killed")
+    part = "0001-000001-0123456789ab.jsonl"
+    for ours in (f"{part}.0a1b2c3d.tmp", f"{part}.0a1b2c3d.note.tmp", f"{part}.note.tmp"):
+        (tmp_path / ours).write_text("left by a worker that was killed")
+    (tmp_path / "mine.tmp").write_text("not ours")
     with Counted(2) as executor:
         report = fan_out(urls, tmp_path, executor=executor, part=50)
     assert_each_once(urls, report)
     assert len(done) == report.skipped
     assert done == {name: (tmp_path / name).stat().st_mtime_ns for name in done}
-    assert not list(tmp_path.glob("*.tmp"))
+    assert [tmp_path / "mine.tmp"] == list(tmp_path.glob("*.tmp"))
 
 
 @pytest.mark.parametrize("bodies", ["none", "dir", "warc"])
@@ -201,19 +205,147 @@ def test_a_job_that_is_done_sends_nothing(tmp_path, threads):
 
 
 def test_another_job_is_refused(server, tmp_path, threads):
+    """Before anything of it is sent; nor is what it has in its rows mixed with that of others."""
     urls = items(server, 100)
     fan_out(urls, tmp_path, executor=threads, part=30)
     before = sorted(tmp_path.iterdir())
 
-    for wrong in ({"part": 31}, {"shards": 7, "part": 30}):
-        with pytest.raises(ValueError, match="another out="):
-            fan_out(urls, tmp_path, executor=threads, **wrong)
-    for others in (urls[1:], urls[::-1], [*urls, urls[0]], items(server, 100, start=1)):
-        with pytest.raises(ValueError, match="another out="):
-            fan_out(others, tmp_path, executor=threads, part=30)
+    for wrong in (
+        {"part": 31},
+        {"shards": 7},
+        {"bodies": "inline"},
+        {"robots": True},
+        {"params": {"page": "2"}},
+        {"base_url": server.url},
+    ):
+        with Counted(2) as executor, pytest.raises(ValueError, match="another output"):
+            fan_out(urls, tmp_path, executor=executor, **{"part": 30, **wrong})
+        assert 0 == executor.submitted
+    elsewhere = [url.replace("127.0.0.1", "localhost") for url in urls]
+    for others in (urls[1:], urls[::-1], items(server, 100, start=1), [], elsewhere):
+        with Counted(2) as executor, pytest.raises(ValueError, match="another output"):
+            fan_out(others, tmp_path, executor=executor, part=30)
+        assert 0 == executor.submitted
     with pytest.raises(FileExistsError):
         fan_out(urls, tmp_path, executor=threads, part=30, resume=False)
     assert before == sorted(tmp_path.iterdir())
+
+
+def test_a_job_that_begins_as_another_does(server, tmp_path, threads):
+    """It is refused where it differs, at the latest at its end; no part is mixed in, or removed."""
+    urls = items(server, 60)
+    fan_out(urls, tmp_path, executor=threads, part=30)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="other requests"):
+        fan_out([*urls[:30], *items(server, 30, start=1)], tmp_path, executor=threads, part=30)
+    with pytest.raises(ValueError, match=r"that has .*-000002-"):
+        fan_out(urls[:30], tmp_path, executor=threads, part=30)
+    with pytest.raises(ValueError, match=r"that has .*-000002-"):
+        fan_out([*urls[:30], "no url"], tmp_path, executor=threads, part=30)
+
+    (other,) = set(tmp_path.iterdir()) - before
+    with pytest.raises(ValueError, match=f"that has {other.name}"):
+        fan_out(urls, tmp_path, executor=threads, part=30)
+    other.unlink()
+    report = fan_out(urls, tmp_path, executor=threads, part=30)
+    assert_each_once(urls, report)
+    assert 2 == report.skipped
+
+
+def test_headers_may_be_others_when_it_goes_on(server, tmp_path, threads):
+    """They bear what is another by then, such as tokens; so may limits, and how long it takes."""
+    urls = items(server, 10)
+    fan_out(urls, tmp_path, executor=threads, headers={"X": "1"}, timeout=10)
+    again = fan_out(urls, tmp_path, executor=threads, headers={"X": "2"}, max_per_host=2)
+    assert (1, 1) == (again.parts, again.skipped)
+
+
+def test_what_else_is_in_the_folder(server, tmp_path, threads):
+    """Files that are no parts are nobody's business here; a manifest that is none of ours is."""
+    (tmp_path / "mine.jsonl").write_text("mine")
+    report = fan_out(items(server, 3), tmp_path, executor=threads)
+    assert 3 == len(rows_of(report))
+
+    for other in ("{torn", '["another"]', None):
+        manifest = tmp_path / "manifest.json"
+        manifest.write_text(other) if other else manifest.unlink()
+        with pytest.raises(ValueError, match="manifest"):
+            fan_out(items(server, 3), tmp_path, executor=threads)
+
+
+def test_one_process_at_a_time(server, tmp_path, threads):
+    """Two would do everything twice."""
+    refused = []
+
+    def urls():
+        yield f"{server.url}/hello"
+        yield f"{server.url}/item/1"
+        try:
+            fan_out([f"{server.url}/hello"], tmp_path, executor=threads, part=1)
+        except BlockingIOError as exc:
+            refused.append(exc)
+
+    assert 2 == fan_out(urls(), tmp_path, executor=threads, part=1).rows
+    assert 1 == len(refused)
+
+
+class Elsewhere(Executor):
+    """Works in another folder, as processes do that were started there."""
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def submit(self, call, *args):
+        here = os.getcwd()
+        os.chdir(self._folder)
+        try:
+            future = Future()
+            future.set_result(call(*args))
+            return future
+        finally:
+            os.chdir(here)
+
+
+def test_a_folder_is_the_same_for_all(server, tmp_path, monkeypatch):
+    """However it was spelt, and wherever workers are."""
+    for name in ("me", "them", "them/out"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "me")
+    executor = Elsewhere(tmp_path / "them")
+    report = fan_out(items(server, 5), "out", executor=executor, bodies="dir", bodies_folder="kept")
+
+    assert_each_once(items(server, 5), report)
+    assert all(os.path.isfile(row["body_path"]) for row in report.lines())
+    assert ["kept", "out"] == sorted(os.listdir())
+    assert [] == os.listdir(tmp_path / "them" / "out")
+
+
+def test_a_folder_that_workers_do_not_share(server, tmp_path, monkeypatch):
+    """They say so; and if they see one of their own, its parts are missed."""
+
+    class OfTheirOwn(Executor):
+        def submit(self, call, items, path, *rest):
+            future = Future()
+            future.set_result(call(items, f"{tmp_path}/theirs/{os.path.basename(path)}", *rest))
+            return future
+
+    (tmp_path / "theirs").mkdir()
+    with pytest.raises(FileNotFoundError, match="all machines see"):
+        fan_out(items(server, 5), tmp_path / "ours", executor=OfTheirOwn())
+
+    (tmp_path / "theirs" / "manifest.json").write_text("{}")
+    monkeypatch.setattr(jobs, "SEEN_SECONDS", 0.0)
+    with pytest.raises(FileNotFoundError, match="lacks 1 parts"):
+        fan_out(items(server, 5), tmp_path / "ours", executor=OfTheirOwn())
+
+
+def test_nothing_is_left_of_what_was_refused(tmp_path):
+    for executor, error in ((2.5, TypeError), (True, ValueError), (0, ValueError)):
+        with pytest.raises(error, match="executor="):
+            fan_out(["http://a/"], tmp_path / "out", executor=executor)
+    with pytest.raises(TypeError, match="not one URL"):
+        fan_out("http://a/", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -276,6 +408,7 @@ class Manual(Executor):
         self.parts = []
 
     def submit(self, call, items, path, *rest):
+        open(path, "w").close()
         future = Future()
         self.parts.append((os.path.basename(path)[:4], future))
         return future
@@ -318,15 +451,16 @@ def test_one_part_of_a_shard_at_a_time(tmp_path):
 class Breaking(Executor):
     """Breaks as a pool does whose process was killed: in a future, or when it is asked."""
 
-    def __init__(self, at_submit, log):
+    def __init__(self, at_submit, after, log):
         self.count = 0
         self._at_submit = at_submit
+        self._after = after
         self._log = log
 
     def submit(self, call, *args):
         self.count += 1
         future = Future()
-        if self._log["left"] and self.count == 3:
+        if self._log["left"] and self.count == self._after:
             self._log["left"] -= 1
             if self._at_submit:
                 raise BrokenExecutor
@@ -337,20 +471,23 @@ class Breaking(Executor):
 
 
 @pytest.mark.parametrize("at_submit", [False, True])
-@pytest.mark.parametrize(("times", "survives"), [(1, True), (2, True), (3, False)])
-def test_a_pool_that_breaks(server, tmp_path, monkeypatch, at_submit, times, survives):
-    """Our own is made anew, but not for ever; what was done stays done."""
+@pytest.mark.parametrize(
+    ("times", "after", "survives"), [(2, 1, True), (3, 1, False), (2, 3, True), (4, 3, True)]
+)
+def test_a_pool_that_breaks(server, tmp_path, monkeypatch, at_submit, times, after, survives):
+    """Our own is made anew, as long as some parts are done in between; these are not done again."""
     log = {"left": times}
     monkeypatch.setattr(
-        "concurrent.futures.ProcessPoolExecutor", lambda *a, **k: Breaking(at_submit, log)
+        "concurrent.futures.ProcessPoolExecutor", lambda *a, **k: Breaking(at_submit, after, log)
     )
     urls = items(server, 100)
     if survives:
-        assert_each_once(urls, fan_out(urls, tmp_path, part=10, shards=1))
+        report = fan_out(urls, tmp_path, part=10, shards=1)
+        assert_each_once(urls, report)
+        assert 0 == report.skipped
     else:
         with pytest.raises(BrokenExecutor, match="are kept"):
             fan_out(urls, tmp_path, part=10, shards=1)
-        assert list(tmp_path.glob("*.jsonl"))
 
 
 @needs_many_hosts
@@ -522,3 +659,49 @@ def test_dask_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match="dask"):
         fan_out(["http://a/"], tmp_path, executor="tcp://127.0.0.1:1")
+
+
+# ---- parts that take their time
+
+
+class Held:
+    """A transport whose last answer is held back until it is let go."""
+
+    def __init__(self, last):
+        self._last = last
+        self.let_go = threading.Event()
+
+    async def __call__(self, request):
+        if request.url.path == self._last:
+            assert await asyncio.to_thread(self.let_go.wait, 20)
+        return Response(200, content=b"12345")
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Nobody waits a second to tell, or to look."""
+    monkeypatch.setattr(unfinished, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.01)
+
+
+def test_progress_within_a_part(tmp_path, threads, at_once):
+    """It is told what a part has come to, while it is under way."""
+    held, told = Held("/3"), []
+
+    def tell(state):
+        told.append(state)
+        if state.done == 3:
+            held.let_go.set()
+
+    urls = [f"http://a.example/{n}" for n in range(4)]
+    options = {"executor": threads, "transport": MockTransport(held), "progress": tell}
+    fan_out(urls, tmp_path, **options)
+    assert [3, 4] == [done for done in sorted({state.done for state in told}) if done > 2]
+    assert {(3, 0, 15, 0, "a.example")} == {
+        (*state[:2], state.bytes, state.before, state.slowest[0])
+        for state in told
+        if state.done == 3
+    }
+
+    fan_out(urls, tmp_path, **options)
+    assert (4, 4, 0.0) == (told[-1].done, told[-1].before, told[-1].rate)

@@ -12,11 +12,13 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from fastreq.bulk.sitemaps import places
+from fastreq.errors import FastreqError
+from fastreq.messages import Request
 
 FORMATS: Final = ("txt", "jsonl", "csv", "sitemap")
 
@@ -24,6 +26,10 @@ MAX_SHOWN: Final = 2000  # characters of a line that stands for the URL it does 
 
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".xml": "sitemap"}
 _KEYS = {"url", "method", "headers", "body"}
+
+
+class BadInput(FastreqError):
+    """A line of the input that is no request."""
 
 
 class Item(NamedTuple):
@@ -41,6 +47,23 @@ class Item(NamedTuple):
     def is_plain(self) -> bool:
         """Whether there is nothing to it but its URL."""
         return self.method == "GET" and self.headers is None and self.body is None
+
+    def request(self, build: Callable[..., Request], **options: Any) -> Request:
+        """Make the request, by `build_request` of a client, with more options of it.
+
+        Raises:
+            FastreqError: it is none.
+        """
+        if self.error:
+            raise BadInput(self.error).at("input")
+        if self.is_plain:
+            return build("GET", self.url, **options)
+        try:
+            return build(self.method, self.url, headers=self.headers, content=self.body, **options)
+        except FastreqError:
+            raise
+        except (TypeError, ValueError) as exc:
+            raise BadInput(str(exc)).at("input") from exc
 
 
 class Input:

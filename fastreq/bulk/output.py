@@ -79,7 +79,7 @@ class Output:
             raise FileExistsError(f"{path} exists; --resume goes on with it, or remove it")
         self._file = open(path, "ab+")  # noqa: SIM115 (closed by close())
         try:
-            _lock(self._file)
+            lock(self._file)
             self._file.truncate(self._read(self._file))
         except BaseException:
             self._file.close()
@@ -131,8 +131,12 @@ class Output:
                 self._file.close()
 
 
-def _lock(file: BinaryIO) -> None:
-    """Two processes that add to one file would do everything twice."""
+def lock(file: BinaryIO) -> None:
+    """Have a file for this process alone, until it is closed.
+
+    Raises:
+        BlockingIOError: another process has it; both would do everything twice.
+    """
     if sys.platform != "win32":
         import fcntl
 

@@ -19,11 +19,13 @@ class Progress(NamedTuple):
     total: int | None  # where it is known
     bytes: int  # of the bodies
     elapsed: float  # seconds
+    before: int = 0  # of `done`, what an earlier run had done
+    slowest: tuple[str, float] | None = None  # of `fan_out`: a host, and seconds of its answers
 
     @property
     def rate(self) -> float:
-        """`done` per second."""
-        return self.done / self.elapsed if self.elapsed else 0.0
+        """What is done per second, of this run."""
+        return (self.done - self.before) / self.elapsed if self.elapsed else 0.0
 
 
 class Done(Protocol):
@@ -41,7 +43,8 @@ class Meter:
     def __init__(self, show: bool | Callable[[Progress], None], total: int | None) -> None:
         self._tell = show if callable(show) else None
         self._total = total
-        self._done = self._failed = self._bytes = 0
+        self._done = self._failed = self._bytes = self._before = 0
+        self._slowest: tuple[str, float] | None = None
         self._started = self._shown = monotonic()
 
     def count(self, result: Done | None) -> None:
@@ -59,9 +62,25 @@ class Meter:
         self._bytes += size
         self._show(end=False)
 
+    def set(
+        self, done: int, failed: int, size: int, before: int, slowest: tuple[str, float] | None
+    ) -> None:
+        """The same, counted by somebody else."""
+        self._done, self._failed, self._bytes = done, failed, size
+        self._before, self._slowest = before, slowest
+        self._show(end=False)
+
     def _show(self, end: bool) -> None:
         now = monotonic()
-        state = Progress(self._done, self._failed, self._total, self._bytes, now - self._started)
+        state = Progress(
+            self._done,
+            self._failed,
+            self._total,
+            self._bytes,
+            now - self._started,
+            self._before,
+            self._slowest,
+        )
         if self._tell is not None:
             self._tell(state)
         elif end or now - self._shown >= INTERVAL:

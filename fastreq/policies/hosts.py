@@ -23,7 +23,7 @@ MAX_LATE: Final = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How one host is treated.
+    """How one host is treated; that is an origin: scheme, host and port.
 
     Attributes:
         rate: requests per second; None is no limit. 0.5 is one in two seconds.
