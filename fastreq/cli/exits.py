@@ -36,6 +36,7 @@ RECEIVE = 56
 CERTIFICATE = 60
 DECODING = 61
 INTERRUPTED = 130  # the shell's: 128 + SIGINT
+KILLED = 137  # the shell's: 128 + SIGKILL; of workers, again and again
 
 # The first that fits counts.
 _CODES: tuple[tuple[type[Exception], int], ...] = (

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from typing import Any
 
@@ -34,12 +34,14 @@ input:  a URL per line; or JSON per line with "url", "method", "headers" (an obj
 output: a line of JSON for each, in the order in which they finish: index, url, final_url, status,
         ok, error, attempts, elapsed, timings, bytes, sha256, ts
 
-exit codes: 0 all rows are ok, 1 some are not, 2 wrong arguments, 130 Ctrl-C
+limits: --per-host and --rate are for each origin, which is scheme, host and port
+
+exit codes: 0 all rows are ok, 1 some are not, 2 wrong arguments, 7 no such scheduler, 23 cannot
+            write, 130 Ctrl-C, 137 workers were killed again and again
 """
 
-
-class BadInput(FastreqError):
-    """A line of the input that is no request."""
+BLOCK = 2**20
+"""Bytes that are copied at a time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on with the output of an earlier run")
     add("--concurrency", metavar="N", type=arguments.count, default=100, help="[100]")
     add("--per-host", metavar="N", type=arguments.count, default=8, help="connections [8]")
-    add("--rate", metavar="N", type=arguments.rate, help="requests per second to a host, as in 5/s")
+    add("--rate", metavar="N", type=arguments.rate, help="requests per second, as in 5/s")
     add("--retries", metavar="N", type=int, default=2, help="of what failed in passing [2]")
     add("--timeout", metavar="SECONDS", type=arguments.seconds, help="for one request in all")
     add("--bodies", choices=bodies.KINDS, default="none", help="what is kept of bodies [none]")
@@ -84,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     except BrokenExecutor as exc:
         print(f"fastreq: {exc}", file=sys.stderr)
         _show_how_to_go_on(options)
-        return exits.WRONG
+        return exits.KILLED
     except KeyboardInterrupt:
         _show_how_to_go_on(options)
         return exits.INTERRUPTED
@@ -101,6 +103,8 @@ def _contradiction(options: argparse.Namespace) -> str:
         return "--retries is 0 or more"
     if options.output == "-" and (options.resume or options.bodies in ("dir", "warc")):
         return "--resume, --bodies dir and --bodies warc need a file as --output"
+    if options.workers and options.scheduler:
+        return "--workers is of this machine, and --scheduler of a cluster; give one of them"
     if (options.workers or options.scheduler) and options.output == "-":
         return "--workers and --scheduler need a file as --output"
     return ""
@@ -138,7 +142,7 @@ async def _fetch(given: Input, output: Output, options: argparse.Namespace) -> i
         send = _sender(client, robots)
         crew = Crew(
             _left(given, _follower(client, send, options), output.done),
-            lambda item: _request(client, item),
+            lambda item: item.request(client.build_request),
             send,
             options.concurrency,
             False,
@@ -193,24 +197,6 @@ def _follower(
     return follow
 
 
-def _request(client: Client, item: Item) -> Request:
-    """Make the request of an item.
-
-    Raises:
-        FastreqError: it is none.
-    """
-    if item.error:
-        raise BadInput(item.error).at("input")
-    if item.is_plain:
-        return client.build_request("GET", item.url)
-    try:
-        return client.build_request(item.method, item.url, headers=item.headers, content=item.body)
-    except FastreqError:
-        raise
-    except (TypeError, ValueError) as exc:
-        raise BadInput(str(exc)).at("input") from exc
-
-
 def _sender(
     client: Client, robots: Robots | None
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -242,57 +228,127 @@ def _write(result: Result, output: Output, kept: Bodies, shown: Watch) -> None:
 def _spread(given: Input, options: argparse.Namespace) -> int:
     """Have processes or machines write parts in a folder beside the output; then merge them."""
     out, parts = options.output, f"{options.output}.parts"
-    if os.path.exists(out) and os.path.getsize(out):
-        if not options.resume or os.path.exists(parts):
-            return _refuse(f"{out} exists; remove it")
-        with closing(Output(out, True)) as output:
-            done = output.done
-            if not all(done.has(item.number, _shown(item)) for item in _all(given, options)):
-                return _refuse(f"{out} was begun by one process; leave out --workers, --scheduler")
-            return exits.OK if output.done.rows == output.done.ok else exits.WRONG
+    if os.path.exists(out) and not os.path.isfile(out):
+        return _refuse("--workers and --scheduler need a file as --output")
     if os.path.exists(parts) and not options.resume:
         return _refuse(f"{parts} exists; --resume goes on with it, or remove it")
-    shown = Watch(options.progress, lambda: given.fraction)
-    last = Progress(0, 0, None, 0, 0.0)
+    made = not os.path.exists(out)
+    try:
+        with closing(Output(out, options.resume)) as output:  # and nobody else's by now
+            if output.done.rows:
+                return _see_to_the_end(given, output, options, parts)
+            report = _fan_out(given, parts, options)
+            _merge(report, output, os.path.realpath(out))
+    except BaseException:
+        if made and not os.path.exists(parts):
+            with suppress(OSError):
+                os.remove(out)
+        raise
+    shutil.rmtree(parts, ignore_errors=True)
+    return exits.WRONG if report.failed else exits.OK
+
+
+def _see_to_the_end(given: Input, output: Output, options: argparse.Namespace, parts: str) -> int:
+    """Do what is left to do where the output has rows: nothing, but to remove the parts."""
+    items = 0
+    for item in _all(given, options):
+        if not output.done.has(item.number, item.url):
+            return _refuse(
+                f"{options.output} was begun by one process; leave out --workers, --scheduler"
+            )
+        items += 1
+    if items != output.done.rows:
+        return _refuse(f"{options.output} has {output.done.rows} rows, of {items}; use another -o")
+    shutil.rmtree(parts, ignore_errors=True)
+    return exits.OK if output.done.rows == output.done.ok else exits.WRONG
+
+
+def _fan_out(given: Input, parts: str, options: argparse.Namespace) -> fastreq.FanOutReport:
+    feed = _Feed(given, options)
+    shown = Watch(options.progress, lambda: feed.fraction)
 
     def tell(state: Progress) -> None:
-        nonlocal last
-        done = state.done - last.done
-        shown.count(done, done - (state.failed - last.failed), state.bytes - last.bytes)
-        last = state
+        feed.state = state
+        shown.set(state)
         shown.show_if_due()
 
-    client = Client(**_client_options(options))
     report = fastreq.fan_out(
-        (_portable(client, item) for item in _all(given, options)),
+        feed.items(),
         parts,
         executor=options.scheduler or options.workers,
         concurrency=options.concurrency,
         progress=tell,
         robots=options.robots,
         bodies=options.bodies,
-        bodies_folder=f"{out}.bodies",
+        bodies_folder=f"{options.output}.bodies",
         **_client_options(options),
     )
-    temporary = f"{out}.tmp"
-    with open(temporary, "wb") as merged:
-        for file in sorted(report.out.glob("*.jsonl")):
-            with file.open("rb") as part:
-                shutil.copyfileobj(part, merged)
-        merged.flush()
-        os.fsync(merged.fileno())
-    os.replace(temporary, out)
-    shutil.rmtree(parts)
     shown.show(end=True)
-    return exits.WRONG if report.failed else exits.OK
+    return report
+
+
+class _Feed:
+    """The items, as they are pulled, and how much of the work with them is done."""
+
+    def __init__(self, given: Input, options: argparse.Namespace) -> None:
+        self.state = Progress(0, 0, None, 0, 0.0)
+        self._given = given
+        self._options = options
+        self._pulled = 0
+        self._is_all = False
+
+    def items(self) -> Iterator[Any]:
+        """What `fan_out` makes rows of."""
+        for item in _all(self._given, self._options):
+            self._pulled += 1
+            yield item
+        self._is_all = True
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done of what this run has to do, where that can be known."""
+        read = 1.0 if self._is_all else self._given.fraction
+        if not read or not self._pulled:
+            return None
+        todo = self._pulled / read - self.state.before
+        return min(1.0, (self.state.done - self.state.before) / todo) if todo > 0 else 1.0
+
+
+def _merge(report: fastreq.FanOutReport, output: Output, out: str) -> None:
+    """Make one file of the parts, which takes the place of the output.
+
+    Raises:
+        OSError: it cannot be written, or rows are missing in it.
+    """
+    temporary = f"{out}.tmp"
+    rows = 0
+    try:
+        with open(temporary, "wb") as merged:
+            for file in report.files:
+                with file.open("rb") as part:
+                    while block := part.read(BLOCK):
+                        rows += block.count(b"\n")
+                        merged.write(block)
+            merged.flush()
+            os.fsync(merged.fileno())
+        if rows != report.rows:
+            raise OSError(f"{report.out} has {rows} rows, where {report.rows} were written")
+        if sys.platform == "win32":
+            output.close()  # there are no locks there, and no file that is open can be replaced
+        os.replace(temporary, out)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
 
 
 def _all(given: Input, options: argparse.Namespace) -> Iterator[Item]:
     """The items, those of the sitemaps of an index among them."""
     numbers = count()
     client = Client(**_client_options(options))
+    robots = Robots(client.get) if options.robots else None
     with asyncio.Runner(loop_factory=fastreq.new_event_loop) as runner:
-        follow = _follower(client, client.send, options)
+        follow = _follower(client, _sender(client, robots), options)
         try:
             for item in given:
                 found: Iterable[Item] = (item,)
@@ -301,19 +357,6 @@ def _all(given: Input, options: argparse.Namespace) -> Iterator[Item]:
                 for one in found:
                     yield one._replace(number=next(numbers))
         finally:
+            if robots is not None:
+                runner.run(robots.close())
             runner.run(client.aclose())
-
-
-def _shown(item: Item) -> str:
-    """The URL of its row: a sitemap that could not be followed is not to be fetched as a page."""
-    return f"{item.error}: {item.url}" if item.is_sitemap else item.url
-
-
-def _portable(client: Client, item: Item) -> str | Request:
-    """What a worker makes a row of; of a bad line, one that says that it is no URL."""
-    if item.error or item.is_plain:
-        return _shown(item)
-    try:
-        return _request(client, item)
-    except FastreqError:
-        return item.url

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
+from fastreq.bulk.progress import Progress
+
 KINDS: Final = ("auto", "bar", "plain", "json", "none")
 
 MAX_HOSTS: Final = 1000  # that are watched for the slowest
@@ -29,7 +31,10 @@ class Watch:
         self._kind = kind
         self._fraction = fraction  # of the input that was read
         self._since = self._shown = monotonic()
+        self._told: int | None = None  # rows, in the last line of a log
         self.done = self.ok = self.bytes = 0
+        self._before = 0  # of `done`, rows of an earlier run
+        self._slowest: tuple[str, float] | None = None  # as somebody else has found
         self._hosts: dict[str, tuple[float, int]] = {}  # seconds of answers, and how many
 
     def count(self, rows: int, ok: int, size: int) -> None:
@@ -37,6 +42,13 @@ class Watch:
         self.done += rows
         self.ok += ok
         self.bytes += size
+
+    def set(self, state: Progress) -> None:
+        """That is how far it is, as somebody else has counted."""
+        self.done, self.ok = state.done, state.done - state.failed
+        self._before, self._slowest = state.before, state.slowest
+        # Those of this run, as far as rows are alike.
+        self.bytes = state.bytes * (state.done - state.before) // max(state.done, 1)
 
     def time(self, host: str, seconds: float) -> None:
         """A host has answered, after so long."""
@@ -75,7 +87,9 @@ class Watch:
         if self._kind == "json":
             print(json.dumps(self._state()), file=sys.stderr, flush=True)
         elif self._kind == "plain":
-            print(f"fetch: {self._line()}", file=sys.stderr, flush=True)
+            if not (end and self.done == self._told):  # that line is there already
+                print(f"fetch: {self._line()}", file=sys.stderr, flush=True)
+            self._told = self.done
         elif self._kind == "bar":
             width = shutil.get_terminal_size().columns - 1
             tail = "\n" if end else ""
@@ -84,17 +98,18 @@ class Watch:
     def _state(self) -> dict[str, Any]:
         elapsed = monotonic() - self._since
         fraction = self._fraction()
-        slowest = max(self._hosts, key=lambda host: _mean(self._hosts[host]), default=None)
+        means = ((host, _mean(times)) for host, times in self._hosts.items())
+        slowest = self._slowest or max(means, key=lambda mean: mean[1], default=None)
         return {
             "done": self.done,
             "ok": self.ok,
             "failed": self.done - self.ok,
-            "rate": round(self.done / elapsed, 1) if elapsed else 0.0,
+            "rate": round((self.done - self._before) / elapsed, 1) if elapsed else 0.0,
             "bytes": self.bytes,
             "elapsed": round(elapsed, 1),
             "eta": round(elapsed * (1 - fraction) / fraction, 1) if fraction else None,
-            "slowest": slowest,
-            "slowest_seconds": round(_mean(self._hosts[slowest]), 3) if slowest else None,
+            "slowest": slowest[0] if slowest else None,
+            "slowest_seconds": round(slowest[1], 3) if slowest else None,
         }
 
     def _line(self) -> str:
