@@ -196,6 +196,42 @@ def test_what_is_swept_is_ours(server, tmp_path, bodies):
     assert not any(path.exists() for path in ours)
 
 
+def unfinish(report):
+    """Make of the only part one whose worker was killed before it had a name."""
+    (file,) = report.files
+    file.rename(f"{file}.0a1b2c3d.tmp")
+    note = {"file": f"{file.name}.0a1b2c3d.tmp", "report": [3, 3, 0, False, None]}
+    file.with_name(f"{file.name}.note.tmp").write_text(json.dumps(note))
+
+
+@pytest.mark.parametrize(("more", "again"), [({}, 0), ({"resume": False}, 3)])
+def test_rows_of_a_worker_that_was_killed(tmp_path, threads, more, again):
+    """They are kept, but where all is to begin anew."""
+    transport = MockTransport(lambda request: Response(200, content=b"1"))
+    urls = [f"http://a.example/{n}" for n in range(3)]
+    options = {"executor": threads, "transport": transport}
+    unfinish(fan_out(urls, tmp_path, **options))
+    report = fan_out(urls, tmp_path, **options, **more)
+    assert_each_once(urls, report)
+    assert 3 + again == len(transport.requests)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_records_of_a_worker_that_was_killed(tmp_path, threads):
+    """They are lost with it, and made again: no row names what is not there."""
+    pytest.importorskip("warcio", reason="warcio is not installed")
+    transport = MockTransport(lambda request: Response(200, content=b"1"))
+    urls = [f"http://a.example/{n}" for n in range(3)]
+    options = {"executor": threads, "transport": transport, "bodies": "warc"}
+    first = fan_out(urls, tmp_path, **options)
+    os.remove(next(first.lines())["warc"]["file"])
+    unfinish(first)
+    report = fan_out(urls, tmp_path, **options)
+    assert_each_once(urls, report)
+    for record in (row["warc"] for row in report.lines()):
+        assert os.path.getsize(record["file"]) >= record["offset"] + record["length"]
+
+
 def test_a_job_that_is_done_sends_nothing(tmp_path, threads):
     with Server() as server:
         urls = items(server, 100)
@@ -330,7 +366,7 @@ def test_a_folder_that_workers_do_not_share(server, tmp_path, monkeypatch):
             return future
 
     (tmp_path / "theirs").mkdir()
-    with pytest.raises(FileNotFoundError, match="all machines see"):
+    with pytest.raises(FileNotFoundError, match="not to be seen where this worker is"):
         fan_out(items(server, 5), tmp_path / "ours", executor=OfTheirOwn())
 
     (tmp_path / "theirs" / "manifest.json").write_text("{}")

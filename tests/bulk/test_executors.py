@@ -55,6 +55,21 @@ def test_an_exception_ends_them_at_once():
     assert isinstance(future.exception(20), (BrokenExecutor, CancelledError))
 
 
+def test_what_nobody_waits_for_is_not_begun():
+    """Where one part fails, those that have not begun are called off, in a pool of yours too."""
+    futures = [Future(), Future()]
+    futures[0].set_exception(LookupError())
+
+    def work(part):
+        return futures[part.shard]
+
+    parts = iter([Part(shard, 1, []) for shard in range(3)])
+    reports = Dispatch(parts, executors.Workers(None, 2), work, list, None).reports()
+    with pytest.raises(LookupError):
+        next(reports)
+    assert [False, True] == [future.cancelled() for future in futures]
+
+
 # ---- Dask, as far as we know it
 
 

@@ -79,6 +79,24 @@ async def test_an_index_is_followed(cli_async, tmp_path, workers):
     assert 1 == site.asked.count("a")
 
 
+@pytest.mark.parametrize("workers", [[], ["--workers", 1]], ids=["one", "workers"])
+async def test_sitemaps_are_not_asked_for_where_robots_may_not(cli_async, tmp_path, workers):
+    pytest.importorskip("protego", reason="protego is not installed")
+    site, out = Site(), tmp_path / "out.jsonl"
+    async with scripted(site) as server:
+        site.files = {
+            "robots.txt": b"User-agent: *\nDisallow: /b\n",
+            "a": sitemap(server.url("/1")),
+            "b": sitemap(server.url("/2")),
+        }
+        given = tmp_path / "sitemap.xml"
+        given.write_bytes(index(server.url("/a"), server.url("/b")))
+        done = await cli_async("fetch", "-i", given, "-o", out, "--robots", *workers)
+    assert 1 == done.code, done.errors
+    assert [server.url("/1"), server.url("/b")] == [row["url"] for row in rows_of(out)]
+    assert "b" not in site.asked
+
+
 async def test_going_on_finds_the_same_places(cli_async, tmp_path):
     """What a sitemap named is kept: it may have changed, and rows are known by their number."""
     site, out = Site(), tmp_path / "out.jsonl"
