@@ -195,6 +195,7 @@ class Call:
         "_at_home",
         "_engine",
         "_has_begun",
+        "_home",
         "_options",
         "_policies",
         "_streams",
@@ -210,7 +211,8 @@ class Call:
         self._engine = engine  # None: a transport stands in
         self._options = options
         self._streams = streams
-        self._at_home = True  # no redirect has left the origin that was asked for
+        self._home = ""  # the origin that was asked for
+        self._at_home = True  # no redirect has left it
         self._has_begun = False  # something has been sent, or was about to be
         self.attempts = 0
         self.started = monotonic()
@@ -222,6 +224,7 @@ class Call:
         """Give the response: of the last request, where it was redirected."""
         if request.url.userinfo and not self._options.auth_is_own:
             self._options = self._options._replace(auth=from_userinfo(request.url))
+        self._home = request.url.origin
         try:
             response = await self._authorized(request)
         except FastreqError as exc:
@@ -231,6 +234,7 @@ class Call:
 
     async def go_on(self, request: Request, response: Response) -> Response:
         """Give the response to this one's request, or go where it leads."""
+        self._home = request.url.origin
         if response.status in STATUSES and self._options.follow_redirects:
             try:
                 response = await self._follow(request, response)
@@ -371,7 +375,9 @@ class Call:
             return self._exchange(without_secrets(request, self._policies.sensitive))
         if cookies or "cookie" in fields.names:
             given = fields.get_list("cookie")
-            value = cookies.header_for(request.url, "; ".join(given), unscoped=self._at_home)
+            # Not for a token that a scheme asks another origin for.
+            unscoped = self._at_home and request.url.origin == self._home
+            value = cookies.header_for(request.url, "; ".join(given), unscoped=unscoped)
             if value is not None and [value] != given:
                 request = request.with_field("Cookie", value)
         return self._exchange(request)

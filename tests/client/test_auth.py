@@ -508,6 +508,19 @@ async def test_a_generator_may_see_a_401_and_answer_it(wire, canary):
         assert ["t1", "t1", "t1", "t2"] == [sent_to(server, n)[6:] for n in range(4)]
 
 
+async def test_cookies_of_nobody_do_not_go_where_a_token_comes_from():
+    """They are for the origin that was asked for; those that have a domain go where it says."""
+    token = reply(b'{"token": "t1"}')
+    async with serving(token) as door, serving(reply()) as server:
+        auth = TokenAuth(door.url("/login"), "pw")
+        async with Client(auth=auth, cookies={"a": "b"}) as client:
+            client.cookies.set("c", "d", domain="127.0.0.1")
+            await client.get(server.url("/"))
+
+        assert "c=d" == received(door).get("cookie")
+        assert {"a=b", "c=d"} == set(received(server).get("cookie").split("; "))
+
+
 @pytest.mark.parametrize("streams", [True, False])
 async def test_a_token_may_be_fetched_for_a_stream(streams):
     """The flow reads the body of its own request, and the caller that of his."""
