@@ -3,7 +3,7 @@
 #
 #   make demo    thousands of requests against a server of our own, checked
 #   make test    the tests: all on the newest Python on the PATH (or on PYTHON), and on the others
-#                what hangs on the interpreter; `make test-all`: all on each of them
+#                what depends on the interpreter; `make test-all`: all on each of them
 #   make lint    style and types
 #   make bench   fastreq beside other clients, and which goals are met: under 5 minutes
 #   make storm   the storms of tests/storms in full, and their figures (about an hour);

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastreq import http as http  # `fastreq.http.Client()`, as the seed's README has it
+from fastreq import http as http  # `fastreq.http.Client()`, as aioreq spells it
 from fastreq.bulk.crew import Result, Results
 from fastreq.bulk.progress import Progress
 from fastreq.call import Transport

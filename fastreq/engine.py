@@ -344,7 +344,7 @@ def _note_wishes(exchange: Exchange, request: Request, has_rest: bool) -> None:
 
 
 def _may_repeat(exchange: Exchange, request: Request) -> bool:
-    """The keep-alive race (TRUST, section 4): the server closed while our request was on its way.
+    """The keep-alive race (RFC 9112, section 9.3.1): the server closed as our request was sent.
 
     Once, and only where the connection had carried another request, no byte of an answer came,
     the body can be sent again, and the request cannot have been acted upon, or may be twice.

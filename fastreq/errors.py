@@ -27,7 +27,7 @@ import re
 from typing import Any
 
 MAX_QUOTED = 128
-"""Bytes of a peer's data that an error text shows (TRUST: texts must not carry floods)."""
+"""Bytes of a peer's data that an error text shows (texts must not carry floods)."""
 
 _MAX_URL = 200  # characters of one
 _SECONDS = re.compile(r"\d s\b")

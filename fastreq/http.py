@@ -1,4 +1,4 @@
-"""`fastreq.http.Client`, as the seed's README writes it."""
+"""`fastreq.http.Client`, as aioreq, which fastreq grew out of, spells it."""
 
 from fastreq.client import Client
 from fastreq.streaming import StreamClient

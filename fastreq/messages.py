@@ -209,8 +209,8 @@ def _check_made(status: Any, content: Any) -> None:
 class Response:
     """What the server answered.
 
-    The seed's names (`status`, `status_message`, `body`) come first; httpx's are aliases. One may
-    be made by hand, to stand for a server's: `Response(200, json={"ok": True})`.
+    The names of aioreq (`status`, `status_message`, `body`) come first; httpx's are aliases. One
+    may be made by hand, to stand for a server's: `Response(200, json={"ok": True})`.
 
     Attributes:
         status: the status code.

@@ -500,7 +500,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
     def _kept_seconds(self, exchange: Exchange) -> float:
         """How long to stay idle; 0.0: close, for one of both said so, or is not done.
 
-        The server closes at its hint, so be gone before (TRUST, 5).
+        The server closes at its hint, so be gone before.
         """
         if (
             not exchange.sent

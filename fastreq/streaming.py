@@ -1,4 +1,4 @@
-"""The seed's StreamClient: the body of a response, chunk by chunk, in one line."""
+"""StreamClient, as aioreq has it: the body of a response, chunk by chunk, in one line."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from fastreq.messages import ResponseHead
 from fastreq.policies.proxies import MAX_SOCKS_TEXT, Proxy
 
 MAX_HEAD: Final = 16 * 1024
-"""Bytes of all heads that may answer a CONNECT (TRUST, section 5)."""
+"""Bytes of all heads that may answer a CONNECT (docs/limits.md)."""
 
 Conversation: TypeAlias = Generator[bytes, bytes, bytes]
 """Yields what to send, b"" where there is only to wait; is sent what has come since; returns what

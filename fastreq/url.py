@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from .errors import InvalidURL, UnsupportedProtocol, quoted
 
-MAX_LENGTH: Final = 64 * 1024  # as given, and as normalised (TRUST, section 5)
+MAX_LENGTH: Final = 64 * 1024  # as given, and as normalised (docs/limits.md)
 MAX_CACHED_LENGTH: Final = 2048  # so that the cache holds a few MiB
 MAX_HOST_LENGTH: Final = 253  # RFC 1035 says 255 octets, two of which are not in the text
 MAX_SOCKET_PATH: Final = 107  # bytes; Linux's sun_path without its closing NUL
