@@ -420,12 +420,13 @@ class Client:
     ) -> Results:
         """Send many requests, and give their results as they come.
 
-            async for result in client.map(urls, concurrency=200):
-                print(result.given, result.response or result.error)
+            async with client.map(urls, concurrency=200) as results:
+                async for result in results:
+                    print(result.given, result.response or result.error)
 
         `requests` is pulled lazily, and at most `concurrency` of them are held, under way or done
-        and not yet consumed: a slow consumer holds back the rest. Leaving the loop, by break, an
-        exception or cancelling, cancels what is under way.
+        and not yet consumed: a slow consumer holds back the rest. Leaving the block, by break, an
+        exception or cancelling, cancels what is under way, and waits for that.
 
         Args:
             requests: URLs to get, or Requests; an iterable, or an asynchronous one.

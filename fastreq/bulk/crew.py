@@ -67,12 +67,15 @@ class Crew(Generic[T]):
         send: Callable[[Request], Awaitable[Response]],
         concurrency: int,
         ordered: bool,
+        ended: Callable[[T], object] | None = None,
     ) -> None:
         self._source = _pull(source)
         self._build = build
         self._send = send
         self._concurrency = concurrency
         self._ordered = ordered
+        self._ended = ended  # is told of each item that is not under way any more
+        self._loop: asyncio.AbstractEventLoop | None = None  # that it works on
         self._workers: set[asyncio.Task[None]] = set()
         self._pulling = asyncio.Lock()  # an iterator is asked for one item at a time
         self._pulled = 0  # items so far
@@ -118,12 +121,25 @@ class Crew(Generic[T]):
         for worker in tuple(self._workers):
             worker.cancel()
 
+    def stop_soon(self) -> None:
+        """Stop, whichever thread this is: tasks are to be touched by their own alone."""
+        if self._loop is None:  # it has not begun
+            return
+        if asyncio._get_running_loop() is self._loop:
+            self.stop()
+        else:
+            with suppress(RuntimeError):  # the loop is closed, and all is over anyhow
+                self._loop.call_soon_threadsafe(self.stop)
+
     async def stopped(self) -> None:
-        """Wait until nobody works any more."""
+        """Wait until nobody works any more, and close a source that can be closed."""
         if self._workers:
             await asyncio.wait(self._workers)
+        if (aclose := getattr(self._source, "aclose", None)) is not None:
+            await aclose()
 
     def _hire(self) -> None:
+        self._loop = asyncio.get_running_loop()
         worker = asyncio.create_task(self._work())
         self._workers.add(worker)
         worker.add_done_callback(self._leave)
@@ -154,7 +170,10 @@ class Crew(Generic[T]):
                 return
             if len(self._workers) < self._concurrency and not self._exhausted:
                 self._hire()
-            self._hand_in(await self._do(index, given))
+            result = await self._do(index, given)
+            if self._ended is not None:
+                self._ended(given)
+            self._hand_in(result)
 
     def _fail(self, error: BaseException) -> None:
         """Pull no more; `error` is raised once the rest has been handed out."""
@@ -231,9 +250,17 @@ def _pull(source: Iterable[T] | AsyncIterable[T]) -> Iterator[T] | AsyncIterator
 
 
 class Results:
-    """The results of `Client.map`, to be iterated over. Leaving the loop early, by break, by an
-    exception or by cancelling, cancels what is under way; `aclose()`, or `async with`, waits for
-    that."""
+    """The results of `Client.map`, to be iterated over.
+
+        async with client.map(urls) as results:
+            async for result in results:
+                ...
+
+    Leaving the block cancels what is under way, waits for that, and closes a source that is an
+    asynchronous generator; so does `aclose()`. Without it, what is under way is cancelled once
+    nobody has the results any more: at once after `async for result in client.map(urls)`, where
+    they have no name.
+    """
 
     def __init__(self, crew: Crew[Any], meter: Meter | None) -> None:
         self._crew = crew
@@ -245,17 +272,17 @@ class Results:
     async def __anext__(self) -> Result:
         try:
             result = await self._crew.take()
+            if self._meter is not None:
+                self._meter.count(result)
         except BaseException:
             self._crew.stop()  # now: who has the exception has this frame, and the results with it
             raise
-        if self._meter is not None:
-            self._meter.count(result)
         if result is None:
             raise StopAsyncIteration
         return result
 
     async def aclose(self) -> None:
-        """Cancel what is under way, and wait until it has ended."""
+        """Cancel what is under way, and wait until it has ended; close the source, if it can be."""
         self._crew.stop()
         await self._crew.stopped()
 
@@ -266,5 +293,4 @@ class Results:
         await self.aclose()
 
     def __del__(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and all is over anyhow
-            self._crew.stop()
+        self._crew.stop_soon()

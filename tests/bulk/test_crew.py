@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import tracemalloc
 
 import pytest
@@ -419,6 +420,58 @@ async def test_ended(by):
             with pytest.raises(StopAsyncIteration):
                 await waiting
         assert [] == await all_of(results)
+
+
+async def test_a_progress_that_raises():
+    """It ends the work, as any exception does, even while somebody keeps the results."""
+
+    def told(state):
+        raise LookupError
+
+    site = Site(delay=0)
+    async with site.client() as client:
+        results = client.map(urls(1000), concurrency=10, progress=told)
+        with pytest.raises(LookupError):
+            await anext(results)
+        asked = len(site.asked)
+        await turns()
+        assert (0, asked) == (site.under_way, len(site.asked))
+
+
+async def test_the_source_is_closed():
+    """Where it is an asynchronous generator, `async with` sees it to its end."""
+    closed = []
+
+    async def source():
+        try:
+            for url in urls(1000):
+                yield url
+        finally:
+            await asyncio.sleep(0)
+            closed.append(True)
+
+    async with Site(delay=0).client() as client:
+        async with client.map(source(), concurrency=3) as results:
+            await anext(results)
+            assert [] == closed
+        assert [True] == closed
+
+
+async def test_dropped_in_another_thread():
+    """The loop hears of it, and nobody but it touches its tasks, which its debug mode sees."""
+    asyncio.get_running_loop().set_debug(True)
+    site = Site()
+    async with site.client() as client:
+        kept = [client.map(urls(1000), concurrency=10)]
+        first = asyncio.ensure_future(anext(kept[0]))
+        await turns(30)
+        site.release(3)
+        await first
+        workers = asyncio.all_tasks() - {asyncio.current_task()}
+        threading.Thread(target=kept.clear).start()
+        assert 10 == len(workers)
+        await asyncio.wait(workers, timeout=10)
+    assert 0 == site.under_way
 
 
 async def test_one_consumer():
