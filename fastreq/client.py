@@ -8,6 +8,8 @@ import re
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, Unpack
 
 from fastreq.building import (
@@ -478,22 +480,29 @@ class Client:
             progress: True: a line on stderr; or a function, called as bytes come.
             segments: how many ranges of it are fetched at once, if the server gives a strong
                 validator and obeys `Range`; else it comes in one piece.
-            options: as of `request()`.
+            options: as of `request()`; a `total` that was given is for all of it.
 
         Raises:
             HTTPStatusError: the server does not give it.
             TransportError: it does not come; what came is kept for the next time.
             DecodingError: it is not what the checksum says; nothing is kept.
-            OSError: it cannot be written.
+            OSError: it cannot be written, or another download writes it.
             ValueError: the checksum is none, or `segments` no whole number from 1.
         """
         from fastreq.bulk.download import Download, as_callback  # benchmark: import
 
         check_count("segments", segments, optional=False)
         headers = Headers(options.get("headers"))
+        given = options.get("timeout", UNSET)
+        usual = self._builder.defaults.timeout
+        timeout = usual if isinstance(given, Unset) else Timeout.of(given)
+        total = timeout.total_of_stream
+        due = None if total is None else monotonic() + total
 
         def open_url(fields: dict[str, str]) -> AbstractAsyncContextManager[Response]:
             options["headers"] = headers.merged(fields)
+            if due is not None:
+                options["timeout"] = replace(timeout, total=max(due - monotonic(), 0.001))
             return self.stream("GET", url, **options)
 
         job = Download(open_url, os.fsdecode(path), checksum, as_callback(progress), segments)

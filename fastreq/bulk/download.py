@@ -15,7 +15,7 @@ from time import monotonic
 from typing import BinaryIO, Final
 
 from fastreq.bulk.part import Part, asked, content_range, is_coded, validator
-from fastreq.bulk.progress import Progress, show_bytes
+from fastreq.bulk.progress import Bytes, Progress
 from fastreq.bulk.segments import PLAIN, SMALLEST, TRIES, OfAnother, Open, Segments
 from fastreq.errors import (
     DecodingError,
@@ -23,6 +23,7 @@ from fastreq.errors import (
     NetworkError,
     RemoteProtocolError,
     TimeoutException,
+    TotalTimeout,
 )
 from fastreq.messages import Response
 
@@ -43,6 +44,13 @@ class Checksum:
         if match is None or match[1] not in hashlib.algorithms_available:
             raise ValueError(f"checksum={text!r}: expected a name and hex digits, as in 'sha256:…'")
         self.name, self.digits = match[1], match[2].lower()
+        digits = 2 * hashlib.new(self.name).digest_size
+        if not digits:  # such as shake_128, which is as long as one likes
+            raise ValueError(f"checksum={text!r}: {self.name} has no length of its own")
+        if len(self.digits) != digits:
+            raise ValueError(
+                f"checksum={text!r}: {self.name} has {digits} hex digits, not {len(self.digits)}"
+            )
 
     def check(self, path: str) -> None:
         """Read a file, and see.
@@ -79,6 +87,7 @@ class Download:
         self._progress = progress
         self._segments = segments
         self._started = monotonic()
+        self._before = 0  # bytes that had come before
         self._arrived = 0  # bytes, where a response ended that was not the last
 
     async def run(self, resume: bool) -> Response:
@@ -88,11 +97,21 @@ class Download:
             HTTPStatusError: the server does not give it.
             TransportError: it does not come; what came is kept for the next time.
             DecodingError: it is not what the checksum says.
+            OSError: it cannot be written, or another download writes it.
         """
+        try:
+            with self._part.held():
+                return await self._complete_in_the_end(resume)
+        finally:
+            if isinstance(self._progress, Bytes):
+                self._progress.end()
+
+    async def _complete_in_the_end(self, resume: bool) -> Response:
         if resume:
             self._part.load()
             if self._segments > 1:
                 self._part.open_gaps()
+            self._before = self._part.arrived
         failures = 0
         while True:
             before = self._part.size
@@ -103,7 +122,9 @@ class Download:
             except OfAnother:
                 # Changed on the way, or a server that is no good at ranges: in one piece, then.
                 self._segments = 1
-                self._part.throw_away()
+                self._throw_away()
+            except TotalTimeout:
+                raise
             except (NetworkError, IncompleteBody, TimeoutException):
                 failures = 0 if self._part.size > before else failures + 1
                 if failures == TRIES or not self._part.size:
@@ -124,12 +145,12 @@ class Download:
             if not size and self._segments > 1 and response.status in (206, 416):
                 return await self._spread(response)
             if size and not self._goes_on(response, size):
-                self._part.throw_away()
+                self._throw_away()
                 return None
             response.raise_for_status()
             if response.status != 200 and not (size and response.status == 206):
                 raise RemoteProtocolError(f"{response!r} is no file").at("head")
-            begin = self._part.begin if response.status == 200 else self._go_on
+            begin = self._begin if response.status == 200 else self._go_on
             with begin(response) as file:
                 await self._write(response, file)
             return response
@@ -166,6 +187,14 @@ class Download:
             and not is_coded(response)
         )
 
+    def _throw_away(self) -> None:
+        self._before = 0
+        self._part.throw_away()
+
+    def _begin(self, response: Response) -> BinaryIO:
+        self._before = 0
+        return self._part.begin(response)
+
     def _go_on(self, response: Response) -> BinaryIO:
         if self._part.total is None and (got := content_range(response)) is not None:
             self._part.total = got.total
@@ -181,7 +210,8 @@ class Download:
     def _tell(self, written: int) -> None:
         if self._progress is not None:
             elapsed = monotonic() - self._started
-            self._progress(Progress(written, 0, self._part.total, written, elapsed))
+            total = self._part.total
+            self._progress(Progress(written, 0, total, written, elapsed, self._before))
 
     def _is_whole(self) -> bool:
         """Whether all of it has come; a server may give less of a range than it was asked for.
@@ -195,7 +225,7 @@ class Download:
         if self._part.validator and self._arrived < size < total:
             self._arrived = size
             return False
-        self._part.throw_away()
+        self._throw_away()
         raise IncompleteBody(f"{self._path}: {size} bytes came, of {total}").at("body")
 
     async def _complete(self) -> None:
@@ -206,9 +236,9 @@ class Download:
             except DecodingError:
                 self._part.throw_away()
                 raise
-        await asyncio.to_thread(self._part.finish, self._path)
+        await asyncio.to_thread(self._part.finish)
 
 
 def as_callback(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None] | None:
     """What `progress=` means."""
-    return progress if callable(progress) else show_bytes if progress else None
+    return progress if callable(progress) else Bytes() if progress else None

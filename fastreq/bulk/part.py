@@ -6,10 +6,13 @@ killed, what is there can be gone on with, or is seen to be of no use.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from io import FileIO
@@ -67,9 +70,35 @@ class Part:
     """
 
     def __init__(self, path: str) -> None:
+        self._whole = path
         self.path = f"{path}.part"
         self._note = f"{path}.part.json"
+        self._begun = False  # we have written to it from its start
         self._forget()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the part for ourselves as long as the block lasts; at its end, what nobody could go
+        on with is removed.
+
+        Raises:
+            BlockingIOError: another download has it.
+            IsADirectoryError: the file would be a folder.
+            OSError: it cannot be written.
+        """
+        if os.path.isdir(self._whole) or self._whole.endswith(os.sep):
+            raise IsADirectoryError(errno.EISDIR, "a folder; say which file", self._whole)
+        # Windows renames nothing that is open.
+        lock = _locked(self.path) if sys.platform != "win32" else None
+        try:
+            yield
+        finally:
+            is_of_use = self.size or self.gaps is not None if self._begun else self.length
+            if not is_of_use and (lock is None or _is_at(lock, self.path)):
+                with suppress(FileNotFoundError):
+                    os.remove(self.path)
+            if lock is not None:
+                os.close(lock)
 
     def _forget(self) -> None:
         self.validator = ""  # a strong ETag or Last-Modified: what If-Range asks for
@@ -109,6 +138,13 @@ class Part:
         return self.length if self.validator and self.gaps is None else 0
 
     @property
+    def arrived(self) -> int:
+        """Bytes that have come, wherever they are."""
+        if self.gaps is None:
+            return self.size
+        return (self.total or 0) - sum(gap.size for gap in self.gaps)
+
+    @property
     def length(self) -> int:
         """Bytes of the file."""
         try:
@@ -122,6 +158,7 @@ class Part:
         with suppress(FileNotFoundError):
             os.remove(self._note)
         file = open(self.path, "wb")  # noqa: SIM115 (the caller closes it)
+        self._begun = True
         if not is_coded(response):  # else neither its length nor a range is one of the file
             self.validator, self.asked = validator(response), asked(response)
             length = response.headers.get("Content-Length", "")
@@ -173,20 +210,46 @@ class Part:
             json.dump(note, out)
         os.replace(temporary, self._note)
 
-    def finish(self, path: str) -> None:
+    def finish(self) -> None:
         """Give the file its name."""
         with open(self.path, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(self.path, path)
+        os.replace(self.path, self._whole)
         with suppress(FileNotFoundError):
             os.remove(self._note)
 
     def throw_away(self) -> None:
         """Begin at 0 next time."""
         self._forget()
-        for path in (self._note, self.path, f"{self._note}.tmp"):
+        for path in (self._note, f"{self._note}.tmp"):
             with suppress(FileNotFoundError):
                 os.remove(path)
+        with suppress(FileNotFoundError):  # it is still ours: no other may take its place now
+            os.truncate(self.path, 0)
+
+
+def _locked(path: str) -> int:
+    """Open a file so that no other does it, here or in another process; made where it is not."""
+    import fcntl
+
+    while True:
+        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            os.close(number)
+            raise BlockingIOError(exc.errno, "another download writes this file", path) from exc
+        if _is_at(number, path):
+            return number
+        os.close(number)  # it was renamed since, by the download that had it
+
+
+def _is_at(number: int, path: str) -> bool:
+    """Whether that is the path of an open file."""
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def validator(response: Response) -> str:

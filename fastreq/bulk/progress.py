@@ -1,7 +1,8 @@
-"""How far a bulk job has come, for whoever wants to show it."""
+"""How far a bulk job has come, for whoever wants to show it; and how that is shown on stderr."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from time import monotonic
@@ -93,13 +94,64 @@ def line(state: Progress) -> str:
     of = f" of {state.total:,}" if state.total is not None else ""
     return (
         f"{state.done:,}{of} done, {state.failed:,} failed, {state.rate:,.0f}/s, "
-        f"{state.bytes / 1e6:,.1f} MB, {state.elapsed:.0f} s"
+        f"{size_shown(state.bytes)}, {state.elapsed:.0f} s"
     )
 
 
-def show_bytes(state: Progress) -> None:
-    """A line on stderr that tells of a download, written over."""
-    of = f" of {state.total / 1e6:,.1f}" if state.total else ""
-    end = "\n" if state.done == state.total else "\r"
-    rate = state.rate / 1e6
-    print(f"{state.bytes / 1e6:,.1f}{of} MB, {rate:,.1f} MB/s", end=end, file=sys.stderr)
+class Bytes:
+    """Shows on stderr how far a download is: a line a second, written over where that can be."""
+
+    def __init__(self) -> None:
+        self._shown = monotonic()
+        self._is_drawn = False
+
+    def __call__(self, state: Progress) -> None:
+        """There are more bytes."""
+        now = monotonic()
+        is_end = state.done == state.total
+        if not is_end and now - self._shown < INTERVAL:
+            return
+        self._shown = now
+        of = f" of {size_shown(state.total)}" if state.total else ""
+        text = f"{size_shown(state.bytes)}{of}, {size_shown(state.rate)}/s"
+        if is_live():
+            redraw(text)
+            self._is_drawn = True
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """There is nothing more to show: what comes next has a line of its own."""
+        if self._is_drawn:
+            print(file=sys.stderr, flush=True)
+            self._is_drawn = False
+
+
+# ---- on stderr
+
+
+def is_live() -> bool:
+    """Whether stderr is a terminal on which a line can change."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def width() -> int:
+    """How many characters a line that changes may have."""
+    from shutil import get_terminal_size  # which `import fastreq` does without
+
+    return get_terminal_size().columns - 1
+
+
+def redraw(text: str, end: str = "") -> None:
+    """Write over the line that was drawn last; cut to what fits."""
+    print(f"\r\x1b[K{text[: width()]}", end=end, file=sys.stderr, flush=True)
+
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB")
+
+
+def size_shown(number: float) -> str:
+    """A size for people: "256 MiB"."""
+    power = min(max(int(number).bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    number /= 1024**power
+    return f"{number:{',.0f' if number >= 1000 else '.3g'}} {_UNITS[power]}"

@@ -15,7 +15,13 @@ from time import monotonic
 from typing import Final, TypeAlias
 
 from fastreq.bulk.part import Gap, Part, asked, content_range, is_coded, validator
-from fastreq.errors import HTTPStatusError, IncompleteBody, NetworkError, TimeoutException
+from fastreq.errors import (
+    HTTPStatusError,
+    IncompleteBody,
+    NetworkError,
+    TimeoutException,
+    TotalTimeout,
+)
 from fastreq.messages import Response
 
 SMALLEST: Final = 2**20
@@ -111,6 +117,8 @@ class Segments:
                     await self._take(response, gap)
                 if gap.first == before:
                     raise IncompleteBody(f"{self._part.path}: no byte {before} came").at("body")
+            except TotalTimeout:
+                raise
             except (NetworkError, IncompleteBody, TimeoutException):
                 failures = 0 if gap.first > before else failures + 1
                 if failures == TRIES:
@@ -174,7 +182,7 @@ class Segments:
             view = view[self._file.write(view) :]
 
     def _show(self) -> None:
-        self._tell((self._part.total or 0) - sum(gap.size for gap in self._gaps))
+        self._tell(self._part.arrived)
         if monotonic() - self._saved >= SAVE_SECONDS:
             self._part.save()
             self._saved = monotonic()

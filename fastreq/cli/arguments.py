@@ -11,7 +11,6 @@ from fastreq.cli.exits import USAGE
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NAMES = ("bytes", "KiB", "MiB", "GiB")
 
 
 class Parser(argparse.ArgumentParser):
@@ -89,10 +88,3 @@ def existing(text: str) -> str:
     if not os.path.exists(text):
         raise argparse.ArgumentTypeError(f"there is no {text!r}")
     return text
-
-
-def size_shown(number: float) -> str:
-    """A size for people: "256 MiB"."""
-    power = min(max(int(number).bit_length() - 1, 0) // 10, len(_NAMES) - 1)
-    number /= 1024**power
-    return f"{number:{'.0f' if number >= 1000 else '.3g'}} {_NAMES[power]}"

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import fastreq
+from fastreq.bulk.progress import size_shown
 from fastreq.cli import arguments, exits
-from fastreq.cli.arguments import size_shown
 from fastreq.cli.histogram import lines_of, percentile
 from fastreq.cli.output import Write, opened_if
 from fastreq.cli.scores import Drawn, drawing

@@ -14,19 +14,20 @@ import fastreq
 from fastreq import URL, Client, FastreqError, Timeout
 from fastreq.bulk.download import Checksum
 from fastreq.bulk.progress import Progress as State
+from fastreq.bulk.progress import size_shown
 from fastreq.cli import arguments, exits
-from fastreq.cli.arguments import size_shown
-from fastreq.cli.progress import Progress, progress
+from fastreq.cli.progress import progress
 from fastreq.cli.request import add_header, add_trust, verify_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
-        "Save what a URL gives in a file, which is there once it is complete. What comes is kept\n"
-        "in FILE.part; broken off, interrupted or killed, the same command goes on from there."
+        "Save what a URL gives in a file, which is there once it is complete. What comes\n"
+        "is kept in FILE.part; broken off, interrupted or killed, the same command goes\n"
+        "on from there, where the server has an ETag or Last-Modified to go on by."
     )
-    parser.epilog = exits.TABLE + " 130  Ctrl-C; the part is kept\n"
+    parser.epilog = exits.table({22: "status 400 or above"}) + " 130  Ctrl-C\n"
     add = parser.add_argument
     add("url", metavar="URL")
     add("-o", "--output", metavar="FILE", help="or a folder [the last part of the URL's path]")
@@ -46,11 +47,14 @@ def _checksum(text: str) -> str:
     try:
         Checksum(text)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is none; write sha256:… or the like") from exc
+        raise argparse.ArgumentTypeError(str(exc).removeprefix("checksum=")) from exc
     return text
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.output == "-":
+        print("fastreq: a download needs a file; `fastreq URL` is for stdout", file=sys.stderr)
+        return exits.USAGE
     path = _path(options)
     if not path:
         print("fastreq: the URL has no name for a file; write -o FILE", file=sys.stderr)
@@ -58,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         return fastreq.run(_download(options, path))
     except KeyboardInterrupt:
-        _show_how_to_go_on(path)
+        if not _show_how_to_go_on(path):
+            print(f"nothing of {path} is kept; the next time begins anew", file=sys.stderr)
         return exits.INTERRUPTED
     except (FastreqError, OSError) as exc:
         code = exits.report(exc)
@@ -72,8 +77,11 @@ def _path(options: argparse.Namespace) -> str:
     Raises:
         InvalidURL: the URL is none.
         FileExistsError: there is something else of that name.
+        NotADirectoryError: there is no such folder.
     """
     path: str = options.output or ""
+    if path.endswith(os.sep) and not os.path.isdir(path):
+        raise NotADirectoryError(f"there is no folder {path}")
     if not path or os.path.isdir(path):
         name = unquote(URL(options.url).path.rpartition("/")[2])
         if name in ("", ".", "..") or not name.isprintable() or {"/", os.sep} & set(name):
@@ -94,7 +102,7 @@ async def _download(options: argparse.Namespace, path: str) -> int:
         nonlocal size
         size = state.done
         if counter is not None:
-            _count(counter, state)
+            counter.done, counter.total, counter.before = state.done, state.total, state.before
 
     showing = nullcontext() if options.quiet else progress(name, None, size_shown)
     async with (
@@ -116,14 +124,10 @@ async def _download(options: argparse.Namespace, path: str) -> int:
     return exits.OK
 
 
-def _count(counter: Progress, state: State) -> None:
-    if not counter.done:  # all but the first piece had come before
-        counter.before = state.done
-    counter.done, counter.total = state.done, state.total
-
-
-def _show_how_to_go_on(path: str) -> None:
-    """Say how, if something was kept that can be gone on with."""
-    if os.path.exists(f"{path}.part.json"):
+def _show_how_to_go_on(path: str) -> bool:
+    """Say how, if something was kept that can be gone on with; gives whether it was."""
+    is_kept = os.path.exists(f"{path}.part.json")
+    if is_kept:
         again = [word for word in sys.argv[1:] if word != "--no-resume"]
-        print(f"to go on: fastreq {shlex.join(again)}", file=sys.stderr)
+        print(f"to go on: {exits.program()} {shlex.join(again)}", file=sys.stderr)
+    return is_kept

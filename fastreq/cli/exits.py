@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import ssl
 import sys
+from collections.abc import Mapping
+from itertools import zip_longest
 
 from fastreq import (
     ConnectError,
@@ -55,16 +59,41 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (OSError, WRITE),
 )
 
-TABLE = """\
-exit codes, as of curl:
-   0  done                      28  a time ran out
-   2  wrong arguments           35  TLS handshake
-   3  no valid URL              47  too many redirects
-   6  no such host              55  the request could not be sent
-   7  cannot connect            56  the response broke off
-  22  status 400 or above (-f)  60  certificate refused
-  23  cannot write              61  the body cannot be decoded
-"""
+_MEANINGS = {
+    OK: "done",
+    USAGE: "wrong arguments",
+    BAD_URL: "no valid URL",
+    DNS: "no such host",
+    CONNECT: "cannot connect",
+    STATUS: "status 400 or above (-f)",
+    WRITE: "cannot write",
+    TIMEOUT: "a time ran out",
+    TLS: "TLS handshake",
+    REDIRECTS: "too many redirects",
+    SEND: "the request could not be sent",
+    RECEIVE: "the response broke off",
+    CERTIFICATE: "certificate refused",
+    DECODING: "the body is not what it should be",
+}
+
+
+def table(meanings: Mapping[int, str] | None = None) -> str:
+    """The codes and what they mean, for the help of a command that gives them to some in its own
+    way."""
+    lines = [f"{code:4}  {text}" for code, text in {**_MEANINGS, **(meanings or {})}.items()]
+    half = (len(lines) + 1) // 2
+    rows = zip_longest(lines[:half], lines[half:], fillvalue="")
+    return "exit codes are curl's:\n" + "".join(f"{a:38}{b}".rstrip() + "\n" for a, b in rows)
+
+
+def program() -> str:
+    """How this was called, for a command that is to be typed again.
+
+    There may be another `fastreq` on the PATH than the one that `python -m fastreq` is.
+    """
+    if os.path.basename(sys.argv[0]) == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m fastreq"
+    return "fastreq"
 
 
 def code_of(error: Exception) -> int:

@@ -24,7 +24,7 @@ from fastreq.cli.request import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Fetch a URL. The body goes to stdout as it comes, decoded."
-    parser.epilog = exits.TABLE
+    parser.epilog = exits.table()
     add = parser.add_argument
     add("url", metavar="URL")
     add("-v", "--verbose", action="store_true", help="show requests and response heads on stderr")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fastreq.cli.arguments import size_shown
+from fastreq.bulk.progress import size_shown
 from fastreq.cli.chart import (
     KINDS,
     Curve,

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import NamedTuple, Protocol
 
 from fastreq import URL, Client, FastreqError, Limits, StreamClient
-from fastreq.cli.arguments import size_shown
+from fastreq.bulk.progress import size_shown
 from fastreq.cli.child import run_module
 from fastreq.cli.memory import resident
 from fastreq.cli.progress import progress

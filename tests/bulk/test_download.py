@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import random
+import sys
+from contextlib import suppress
 
 import pytest
-from servers.scripted import reply, scripted, serving
+from servers.scripted import parse_fields, reply, scripted, serving
 
 from fastreq import (
     Client,
@@ -15,9 +18,11 @@ from fastreq import (
     HTTPStatusError,
     IncompleteBody,
     NetworkError,
+    Progress,
     RemoteProtocolError,
     TotalTimeout,
 )
+from fastreq.bulk.progress import Bytes
 
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(200_000)
@@ -201,6 +206,29 @@ async def test_a_timeout_keeps_what_came(path, monkeypatch):
     assert BODY[:HALF] == (path.parent / "file.part").read_bytes()
 
 
+@pytest.mark.parametrize("segments", [1, 2])
+async def test_a_total_is_for_all_of_it(path, segments):
+    """However often it breaks off, and as long as something comes."""
+    first = b'HTTP/1.1 206 P\r\nETag: "a"\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d'
+
+    async def handler(conn):
+        fields = parse_fields(await conn.read_request())
+        begin = int(fields.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        size = 10**9
+        if "range" in fields:
+            await conn.send(first % (size - begin, begin, size - 1, size) + EMPTY)
+        else:
+            await conn.send(b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: %d' % size + EMPTY)
+        with suppress(ConnectionError):
+            while True:
+                await conn.send(b"x")
+                await asyncio.sleep(0.05)
+
+    async with scripted(handler) as server, Client() as client:
+        with pytest.raises(TotalTimeout):
+            await client.download(server.url(), path, timeout=0.3, segments=segments)
+
+
 async def test_not_reached(path):
     async with Client() as client:
         with pytest.raises(NetworkError):
@@ -368,7 +396,10 @@ async def test_checksum(path):
     assert ["file"] == names(path)
 
 
-@pytest.mark.parametrize("checksum", ["", "sha256", "nonsense:00", "sha256:xyz", "00", "sha256:"])
+@pytest.mark.parametrize(
+    "checksum",
+    ["", "sha256", "nonsense:00", "sha256:xyz", "00", "sha256:", "sha256:00", "shake_128:abcd"],
+)
 async def test_no_checksum(path, checksum):
     """Refused before anything is sent."""
     async with Client() as client:
@@ -388,12 +419,52 @@ async def test_the_old_file_stays_until_the_end(path):
 
 
 async def test_progress(path):
+    """What an earlier download has left is no part of the rate."""
     keep(path, BODY[:HALF])
     told = []
     async with scripted(Files()) as server, Client() as client:
         await client.download(server.url(), path, progress=told.append)
     assert told[0].done > HALF
     assert (len(BODY), len(BODY)) == (told[-1].done, told[-1].total)
+    assert {HALF} == {state.before for state in told}
+    assert told[-1].rate * told[-1].elapsed == pytest.approx(len(BODY) - HALF)
+
+
+async def test_progress_of_what_is_begun_anew(path):
+    keep(path, OTHER[:HALF], validator='"another"')
+    told = []
+    async with scripted(Files()) as server, Client() as client:
+        await client.download(server.url(), path, progress=told.append)
+    assert {0} == {state.before for state in told}
+
+
+async def test_progress_in_a_log(path, capsys, monkeypatch):
+    """A line now and then, each of its own."""
+    clock = itertools.count()
+    monkeypatch.setattr("fastreq.bulk.progress.monotonic", lambda: next(clock))
+    async with scripted(Files()) as server, Client() as client:
+        await client.download(server.url(), path, progress=True)
+    said = capsys.readouterr()
+    assert "" == said.out
+    assert "\r" not in said.err
+    assert said.err.endswith("/s\n")
+    assert "293 KiB of 293 KiB, " in said.err.splitlines()[-1]
+    assert all(line.endswith("/s") for line in said.err.splitlines())
+
+
+def test_progress_on_a_terminal(capsys, monkeypatch):
+    """One line, written over once a second, and left alone at the end, whatever the total is."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    times = iter([0, 0.5, 1, 1.9, 2])
+    monkeypatch.setattr("fastreq.bulk.progress.monotonic", lambda: next(times))
+    shown = Bytes()
+    for done in (1, 2, 3, 2048):
+        shown(Progress(done, 0, None, done, 0.5))
+    shown.end()
+    shown.end()
+    assert "\r\x1b[K2 bytes, 4 bytes/s\r\x1b[K2 KiB, 4 KiB/s\n" == capsys.readouterr().err
 
 
 async def test_options_of_the_request(path):
@@ -404,6 +475,58 @@ async def test_options_of_the_request(path):
             await client.download(server.url(), path, timeuot=1)
     assert ["1"] == files.asked("x-key")
     assert ["identity"] == files.asked("accept-encoding")
+
+
+async def test_two_onto_one_file(path):
+    """The second is refused, and the first is none the worse for it."""
+    half, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(conn):
+        await conn.read_request()
+        answer = reply(BODY)  # without a validator
+        await conn.send(answer[:HALF])
+        half.set()
+        await go_on.wait()
+        await conn.send(answer[HALF:])
+
+    async with scripted(handler) as server, Client() as client:
+        first = asyncio.create_task(client.download(server.url(), path))
+        await half.wait()
+        with pytest.raises(BlockingIOError, match="another download"):
+            await client.download(server.url(), path)
+        go_on.set()
+        await first
+    assert BODY == path.read_bytes()
+    assert ["file"] == names(path)
+
+
+async def test_what_nobody_can_go_on_with(path):
+    """It is not left lying about."""
+    half = asyncio.Event()
+
+    async def handler(conn):
+        await conn.read_request()
+        await conn.send(reply(BODY)[:HALF])
+        half.set()
+        await conn.wait_closed()
+
+    async with scripted(handler) as server, Client() as client:
+        job = asyncio.create_task(client.download(server.url(), path))
+        await half.wait()
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    assert [] == names(path)
+
+
+@pytest.mark.parametrize("name", ["", "new/"])
+async def test_a_folder(path, name):
+    """It is refused before anything is sent."""
+    path.mkdir()
+    async with Client() as client:
+        with pytest.raises(IsADirectoryError):
+            await client.download("http://127.0.0.1:1/", f"{path}/{name}")
+    assert ["file"] == names(path)
 
 
 async def test_no_such_folder(path):

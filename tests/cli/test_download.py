@@ -84,7 +84,7 @@ async def test_on_a_terminal(start, tmp_path):
     os.close(leader)
     assert "━".encode() in seen
     assert b"\r\x1b[K" in rest
-    assert b"to go on: fastreq download " in rest
+    assert b"-m fastreq download " in rest.partition(b"to go on: ")[2]
 
 
 @pytest.mark.parametrize("more", [[], ["--segments", "3"]], ids=["one", "segments"])
@@ -105,8 +105,8 @@ async def test_interrupted(start, cli_async, tmp_path, more):
         assert (130, b"") == (process.returncode, out)
         assert ["of mine.part", "of mine.part.json"] == sorted(os.listdir(tmp_path))
         (line,) = errors.decode().splitlines()
-        assert line.startswith("to go on: fastreq download http://")
-        again = shlex.split(line.partition("fastreq ")[2])
+        assert line.startswith(f"to go on: {shlex.quote(sys.executable)} -m fastreq download http:")
+        again = shlex.split(line.partition(" -m fastreq ")[2])
         assert "--no-resume" not in again
 
         file.cut, file.ranges = False, []
@@ -116,6 +116,25 @@ async def test_interrupted(start, cli_async, tmp_path, more):
     assert BODY == path.read_bytes()
 
 
+async def test_interrupted_where_nothing_is_kept(start, tmp_path):
+    """It is said, and nothing lies about that is of no use."""
+
+    async def handler(conn):
+        await conn.read_request()
+        await conn.send(reply(BODY)[:1_000_000])  # without a validator
+        await conn.wait_closed()
+
+    async with scripted(handler) as server:
+        with start("download", server.url("/x"), cwd=tmp_path) as process:
+            while not any(map(os.path.getsize, tmp_path.iterdir())):
+                await asyncio.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, errors = await asyncio.to_thread(process.communicate, timeout=20)
+    assert (130, b"") == (process.returncode, out)
+    assert errors.decode().endswith("x is kept; the next time begins anew\n")
+    assert [] == os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("code", "arguments"),
     [
@@ -123,7 +142,10 @@ async def test_interrupted(start, cli_async, tmp_path, more):
         (2, ["http://127.0.0.1:1/a/%2e%2e"]),
         (2, ["http://127.0.0.1:1/a%2Fb"]),
         (2, ["http://127.0.0.1:1/x", "--checksum", "crc:1"]),
+        (2, ["http://127.0.0.1:1/x", "--checksum", "sha256:00"]),
         (2, ["http://127.0.0.1:1/x", "--segments", "0"]),
+        (2, ["http://127.0.0.1:1/x", "-o", "-"]),
+        (23, ["http://127.0.0.1:1/x", "-o", "no/such/"]),
         (3, ["no url"]),
         (7, ["http://127.0.0.1:1/x"]),
         (23, ["http://127.0.0.1:1/x", "-o", "/dev/null"]),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fastreq.cli.arguments import size, size_shown
+from fastreq.bulk.progress import size_shown
+from fastreq.cli.arguments import size
 from fastreq.cli.histogram import MOST_ROWS, bar, percentile, rows_of
 
 
@@ -53,8 +54,8 @@ def test_ascii_bar():
 @pytest.mark.parametrize(
     ("number", "shown"),
     [
-        (0, "0 bytes"), (0.5, "0.5 bytes"), (1023, "1023 bytes"), (2**10, "1 KiB"),
-        (2**28, "256 MiB"), (1000 * 2**20, "1000 MiB"), (2**30, "1 GiB"), (2**50, "1048576 GiB"),
+        (0, "0 bytes"), (0.5, "0.5 bytes"), (1023, "1,023 bytes"), (2**10, "1 KiB"),
+        (2**28, "256 MiB"), (1000 * 2**20, "1,000 MiB"), (2**30, "1 GiB"), (2**50, "1,048,576 GiB"),
     ],
 )  # fmt: skip
 def test_size_shown(number, shown):
