@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, cast
@@ -254,7 +254,9 @@ class Call:
                 self._at_home = self._at_home and same_origin(request.url, following.url)
                 await response.aclose()
                 if (hooks := self._policies.hooks) is not None and hooks.redirect is not None:
-                    hooks.redirect(RedirectFollowed(response, following))
+                    told = hooks.redirect(RedirectFollowed(response, following))
+                    if isinstance(told, Awaitable):  # a plain function may return what it likes
+                        await told
                 response.attempts, self.attempts = self.attempts, 0
                 history.append(response)
                 request = following

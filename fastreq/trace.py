@@ -8,11 +8,12 @@
 Hooks are plain functions, called where it happens, in the order in which it happens. They should
 be quick. What one raises reaches the caller of the request, as an error of the request would;
 `connection_closed` has no caller, so what it raises goes to the event loop's exception handler.
+`redirect` may be a coroutine function as well: the redirect is followed once it has ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ class RetryScheduled(NamedTuple):
 
 
 class RedirectFollowed(NamedTuple):
-    """A response leads elsewhere."""
+    """A response leads elsewhere, and is about to be followed."""
 
     response: Response
     request: Request  # the one that follows
@@ -103,7 +104,7 @@ class Hooks:
     """Functions that are called with one event each.
 
     Raises:
-        TypeError: one is no function, or one that would have to be awaited.
+        TypeError: one is no function, or one that would have to be awaited, and is not `redirect`.
     """
 
     request_sent: Callable[[RequestSent], None] | None = None
@@ -114,7 +115,7 @@ class Hooks:
     connection_reused: Callable[[ConnectionReused], None] | None = None
     connection_closed: Callable[[ConnectionClosed], None] | None = None
     retry: Callable[[RetryScheduled], None] | None = None
-    redirect: Callable[[RedirectFollowed], None] | None = None
+    redirect: Callable[[RedirectFollowed], Awaitable[None] | None] | None = None
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
@@ -123,7 +124,7 @@ class Hooks:
                 continue
             if not callable(hook):
                 raise TypeError(f"Hooks({name}={hook!r}): expected a function of one event")
-            if is_async(hook):
+            if name != "redirect" and is_async(hook):
                 raise TypeError(
                     f"Hooks({name}={hook!r}): hooks are plain functions; this one is async, and "
                     "nobody would await it"
