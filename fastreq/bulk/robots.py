@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastreq.errors import FastreqError
 from fastreq.messages import Request, Response
@@ -22,8 +22,19 @@ class RobotsDisallowed(FastreqError):
     """The site's robots.txt says no."""
 
 
+class Rules(NamedTuple):
+    """What a site allows."""
+
+    allow: Callable[[str], bool]
+    why: str = "does not allow it"  # where it does not
+
+
 class Robots:
-    """What sites allow.
+    """What sites allow. Each request is checked before it is sent, and each that a redirect asks
+    for before it is followed; the latter by a hook:
+
+        client = Client(hooks=Hooks(redirect=lambda event: robots.check(event.request)))
+        robots = Robots(client.get)
 
     Raises:
         ImportError: protego is missing, and Python is older than 3.14.
@@ -31,7 +42,8 @@ class Robots:
 
     def __init__(self, get: Callable[[str], Awaitable[Response]]) -> None:
         self._get = get
-        self._rules: dict[str, asyncio.Future[Any]] = {}
+        self._rules: dict[str, asyncio.Task[Rules]] = {}
+        self._asking: set[asyncio.Task[Any]] = set()  # those that are not done yet
         self._parse = _parser()
 
     async def check(self, request: Request) -> None:
@@ -40,36 +52,40 @@ class Robots:
         Raises:
             RobotsDisallowed: the site does not want it.
         """
+        if asyncio.current_task() in self._asking:
+            return  # where a robots.txt itself leads is followed (section 2.3.1.2)
         origin = request.url.origin
         known = self._rules.get(origin)
         if known is None:
             if len(self._rules) >= MAX_ORIGINS:
                 del self._rules[next(iter(self._rules))]
-            known = self._rules[origin] = asyncio.ensure_future(self._ask(origin))
-        allowed = await asyncio.shield(known)
-        if not allowed(str(request.url)):
-            error = RobotsDisallowed(f"{origin}/robots.txt does not allow it").at("robots")
+            known = self._rules[origin] = asyncio.create_task(self._ask(origin))
+            self._asking.add(known)
+            known.add_done_callback(self._asking.discard)
+        rules = await asyncio.shield(known)
+        if not rules.allow(str(request.url)):
+            error = RobotsDisallowed(f"{origin}/robots.txt {rules.why}").at("robots")
             error.request = request
             raise error
 
     async def close(self) -> None:
         """End what is under way."""
-        asking = [rules for rules in self._rules.values() if not rules.done()]
-        for rules in asking:
-            rules.cancel()
-        if asking:
-            await asyncio.wait(asking)
+        for asking in self._asking:
+            asking.cancel()
+        if self._asking:
+            await asyncio.wait(tuple(self._asking))
 
-    async def _ask(self, origin: str) -> Callable[[str], bool]:
+    async def _ask(self, origin: str) -> Rules:
+        # Section 2.3.1.4: where it is unreachable, nothing is allowed.
         try:
             response = await self._get(f"{origin}/robots.txt")
-        except FastreqError:
-            return _nothing  # section 2.3.1.4: unreachable is all disallowed
+        except FastreqError as exc:
+            return Rules(_nothing, f"cannot be read, so nothing is asked for: {exc}")
         if response.status >= 500:
-            return _nothing
+            return Rules(_nothing, f"cannot be read, so nothing is asked for: {response.status}")
         if response.status >= 400:
-            return _everything
-        return self._parse(response.body[:MAX_SIZE].decode("utf-8", "replace"))
+            return Rules(_everything)
+        return Rules(self._parse(response.body[:MAX_SIZE].decode("utf-8", "replace")))
 
 
 def _nothing(url: str) -> bool:
