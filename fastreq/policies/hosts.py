@@ -202,6 +202,8 @@ _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 # which many servers speak that were written then.
 _PAIR = re.compile(rf"[ \t]*+([a-z*][a-z0-9_.*-]*+)=({_STRING}|[^;,\"\s]++)")
 
+_LIMITED = re.compile(rb"ratelimit", re.IGNORECASE)  # in a name
+
 _FIRST_EPOCH = 1e9  # 2001: a reset below it is in seconds from now, one above it is a date
 _FIRST_EPOCH_MS = 1e11
 
@@ -216,6 +218,8 @@ def asked_pause(response: Response, wall: float) -> float:
         if seconds is not None:
             return seconds
     fields = response.headers
+    if not any(map(_LIMITED.search, (name for name, _ in fields.raw))):  # the usual case
+        return 0.0
     return max(
         (
             0.0,
