@@ -5,11 +5,13 @@ A line that is wrong is an item with an error, so that it becomes a row like any
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import json
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast
 from fastreq.bulk.sitemaps import places
 from fastreq.errors import FastreqError
 from fastreq.messages import Request
+from fastreq.url import parse_url
 
 FORMATS: Final = ("txt", "jsonl", "csv", "sitemap")
 
@@ -26,6 +29,7 @@ MAX_SHOWN: Final = 2000  # characters of a line that stands for the URL it does 
 
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".xml": "sitemap"}
 _KEYS = {"url", "method", "headers", "body"}
+_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "QUERY", "TRACE"}
 
 
 class BadInput(FastreqError):
@@ -74,22 +78,31 @@ class Input:
         kind: one of FORMATS; None: what the name of the file says, else lines.
         column: of a CSV file, the one with the URLs.
 
+    Attributes:
+        kind: what it is, one of FORMATS.
+        blocks: whether to read it may take for ever, as it may with stdin.
+
     Raises:
         OSError: the file cannot be read.
     """
 
     def __init__(self, path: str, kind: str | None, column: str) -> None:
         name = path.lower().removesuffix(".gz")
-        self._kind = kind or _ENDINGS.get(os.path.splitext(name)[1], "txt")
+        self.kind = kind or _ENDINGS.get(os.path.splitext(name)[1], "txt")
         self._column = column
-        self._raw: BinaryIO = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
-        self._size = os.fstat(self._raw.fileno()).st_size if path != "-" else 0
+        self._raw = _stdin() if path == "-" else cast(BinaryIO, open(path, "rb"))  # noqa: SIM115
+        self._size, self.blocks = _size_of(self._raw)
+        self._is_read = False
         self._file = self._raw
         if path.lower().endswith(".gz"):
             self._file = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, unless somebody may be waiting for what it has."""
+        if not (self.blocks and self._is_read):
+            self._close()
+
+    def _close(self) -> None:
         if self._raw is not sys.stdin.buffer:
             self._raw.close()
 
@@ -108,25 +121,31 @@ class Input:
             OSError: it cannot be read.
         """
         readers = {"csv": self._rows, "sitemap": self._places}
+        self._is_read = True
         try:
-            yield from readers.get(self._kind, self._lines)()
-        except (EOFError, zlib.error) as exc:
+            yield from readers.get(self.kind, self._lines)()
+        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
             raise ValueError(f"the input is no whole gzip file: {exc}") from exc
+        finally:
+            if self.blocks:
+                self._close()
 
     def _lines(self) -> Iterator[Item]:
         index = 0
         for raw in self._file:
-            line = raw.decode("utf-8", "replace").strip("\ufeff \t\r\n")
+            if not index and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise ValueError("the input is UTF-16; make it UTF-8")
+            line = raw.decode("utf-8", _MARKED).strip("\ufeff \t\r\n")
             if not line or line.startswith("#"):
                 continue
-            if self._kind == "jsonl" or line.startswith("{"):
+            if self.kind == "jsonl" or line.startswith("{"):
                 yield _item_of_json(index, line)
             else:
-                yield Item(index, line)
+                yield _item_of_url(index, line)
             index += 1
 
     def _rows(self) -> Iterator[Item]:
-        text = io.TextIOWrapper(self._file, "utf-8-sig", "replace", newline="")
+        text = io.TextIOWrapper(self._file, "utf-8-sig", _MARKED, newline="")
         try:
             rows = csv.DictReader(text)
             if self._column not in (rows.fieldnames or ()):
@@ -147,23 +166,67 @@ class Input:
             except csv.Error as exc:
                 yield Item(number, f"line {rows.line_num}", error=f"no CSV: {exc}")
             else:
-                yield Item(number, (row[self._column] or "").strip())
+                yield _item_of_url(number, (row[self._column] or "").strip())
 
     def _places(self) -> Iterator[Item]:
         for number, place in enumerate(places(self._file)):
             yield Item(number, place.url, is_sitemap=place.is_sitemap)
 
 
+_MARKED = "surrogateescape"  # bytes that are no UTF-8 can be told, and shown
+
+
+def _item_of_url(number: int, text: str) -> Item:
+    if _is_marked(text):
+        return Item(number, _shown(text), error="not UTF-8; percent-encode it")
+    if len(text) > MAX_SHOWN:  # as a line of a file that is no list at all
+        try:
+            parse_url(text)
+        except FastreqError as exc:
+            return Item(number, _shown(text), error=str(exc))
+    return Item(number, text)
+
+
+def _is_marked(text: str) -> bool:
+    return not text.isascii() and any("\udc80" <= char <= "\udcff" for char in text)
+
+
+def _shown(text: str) -> str:
+    """What stands for the URL that a line does not have."""
+    return text[:MAX_SHOWN].encode("utf-8", _MARKED).decode("utf-8", "backslashreplace")
+
+
+def _stdin() -> BinaryIO:
+    """Stdin, with a buffer of its own: Python cannot end while a thread reads from its own one."""
+    try:
+        number = sys.stdin.fileno()
+    except (OSError, ValueError):  # none of the system's
+        return cast(BinaryIO, sys.stdin.buffer)
+    return open(number, "rb", closefd=False)
+
+
+def _size_of(file: BinaryIO) -> tuple[int, bool]:
+    """The bytes of a file, and whether to read it may take for ever: of all but plain files."""
+    try:
+        found = os.fstat(file.fileno())
+    except (OSError, ValueError):
+        return 0, True
+    is_plain = stat.S_ISREG(found.st_mode)
+    return (found.st_size, False) if is_plain else (0, True)
+
+
 def _item_of_json(index: int, line: str) -> Item:
     def wrong(text: str) -> Item:
-        return Item(index, line[:MAX_SHOWN], error=text)
+        return Item(index, _shown(line), error=text)
 
+    if _is_marked(line):
+        return wrong("not UTF-8")
     try:
         given = json.loads(line)
     except (ValueError, RecursionError) as exc:
         return wrong(f"no JSON: {exc}")
     if isinstance(given, str):
-        return Item(index, given)
+        return _item_of_url(index, given)
     if not isinstance(given, dict) or not isinstance(given.get("url"), str):
         return wrong('expected an object with "url"')
     if unknown := given.keys() - _KEYS:
@@ -171,6 +234,8 @@ def _item_of_json(index: int, line: str) -> Item:
     method, headers, body = given.get("method") or "GET", given.get("headers"), given.get("body")
     if not isinstance(method, str):
         return wrong('"method" is a string')
+    if method.upper() in _METHODS:  # which are case-sensitive, but nobody means "post"
+        method = method.upper()
     if headers is not None and not (
         isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
     ):

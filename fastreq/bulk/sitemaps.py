@@ -47,6 +47,8 @@ def places(file: BinaryIO) -> Iterator[Place]:
             name = element.tag.rpartition("}")[2]
             if root is None:
                 root = element
+                if name not in ("urlset", "sitemapindex"):
+                    raise ValueError(f"that is no sitemap: it begins with <{name[:100]}>")
                 kind = "sitemap" if name == "sitemapindex" else "url"
             elif event == "end" and name == kind:
                 place = element.findtext("{*}loc") or element.findtext("loc") or ""
