@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import sys
+import threading
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 from zlib import crc32
 
 FLUSH: Final = 64 * 1024  # bytes of rows that are held back at most
 
 _NONE = -1
+_BEGIN = b'{"index": '  # of each row
 
 
 class Done:
@@ -25,6 +31,11 @@ class Done:
         self._urls = array("q")  # by index: the checksum of the URL
         self.rows = 0
         self.ok = 0
+
+    @property
+    def lines(self) -> int:
+        """How many lines an input has at least that these are of."""
+        return len(self._urls)
 
     def add(self, index: int, url: str, ok: bool) -> None:
         """There is a row."""
@@ -52,10 +63,17 @@ def _sum(url: str) -> int:
 
 
 class Output:
-    """The file with the rows, or stdout ("-")."""
+    """The file with the rows, or stdout ("-").
+
+    Attributes:
+        done: what an earlier run has written.
+        goes_on: whether there was one, and this goes on with it.
+        bodies: what it has kept of bodies, as `bodies.KINDS` has it; None: that cannot be told.
+        warc_end: bytes of the WARC file that its rows speak of.
+    """
 
     def __init__(self, path: str, resume: bool) -> None:
-        """Open it; with `resume`, what an earlier run has written is `done`.
+        """Open it; with `resume`, to go on with it.
 
         Raises:
             FileExistsError: there is one, and it is not to be gone on with.
@@ -64,11 +82,16 @@ class Output:
             OSError: it cannot be written.
         """
         self.done = Done()
-        self.warc_end = 0  # bytes of the WARC file that rows speak of
+        self.goes_on = resume and os.path.isfile(path)
+        self.bodies: str | None = None
+        self.warc_end = 0
+        self._path = path
+        self._is_new = not os.path.exists(path)
         self._held: list[bytes] = []
         self._size = 0
         self._file: BinaryIO | None = None
         self._is_file = False
+        self._is_refused = False
         if path == "-":
             return
         if os.path.exists(path) and not os.path.isfile(path):  # /dev/null, a named pipe
@@ -90,18 +113,23 @@ class Output:
         file.seek(0)
         end = 0
         for line in file:
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and _BEGIN.startswith(line[: len(_BEGIN)]):
                 break  # torn
             try:
-                row = json.loads(line)
-                self.done.add(row["index"], row["url"], row["ok"])
-                place = row.get("warc") or {"offset": 0, "length": 0}
-                if "file" not in place:  # else it is one of a worker's
-                    self.warc_end = max(self.warc_end, place["offset"] + place["length"])
+                self._note(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as exc:
                 raise ValueError(f"byte {end} of the output begins no row of ours") from exc
             end += len(line)
         return end
+
+    def _note(self, row: dict[str, Any]) -> None:
+        """Note what a row of an earlier run says."""
+        self.done.add(row["index"], row["url"], row["ok"])
+        if row["status"] is not None:
+            self.bodies = self.bodies or kind_of(row)
+        place = row.get("warc") or {"offset": 0, "length": 0}
+        if "file" not in place:  # else it is one of a worker's
+            self.warc_end = max(self.warc_end, place["offset"] + place["length"])
 
     def write(self, row: dict[str, Any]) -> None:
         """Add a row; it may be held back until `flush()`."""
@@ -112,13 +140,32 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held back."""
-        view = memoryview(b"".join(self._held))
-        self._held.clear()
-        self._size = 0
-        target = sys.stdout.fileno() if self._file is None else self._file.fileno()
-        while view:
-            view = view[os.write(target, view) :]
+        """Write what is held back. Where that fails, the file ends with a whole row all the same,
+        and the rest is still held."""
+        data = b"".join(self._held)
+        number = sys.stdout.fileno() if self._file is None else self._file.fileno()
+        before = os.fstat(number).st_size if self._is_file else 0
+        try:
+            write_all(number, data)
+        except BaseException:
+            if self._is_file:
+                written = os.fstat(number).st_size - before
+                whole = data.rfind(b"\n", 0, written) + 1
+                os.ftruncate(number, before + whole)
+                self._hold(data[whole:])
+            else:  # nobody reads, or nobody is to be waited for
+                self._hold(b"")
+            raise
+        self._hold(b"")
+
+    def _hold(self, data: bytes) -> None:
+        self._held = [data] if data else []
+        self._size = len(data)
+
+    def forget_if_empty(self) -> None:
+        """Have `close()` remove a file that was made for this run, and has no row: the job was
+        refused."""
+        self._is_refused = True
 
     def close(self) -> None:
         """Write what is held back, and see it on the disk."""
@@ -129,6 +176,46 @@ class Output:
         finally:
             if self._file is not None:
                 self._file.close()
+            is_ours = self._is_file and self._is_new and self._is_refused
+            if is_ours and not os.path.getsize(self._path):
+                os.remove(self._path)
+
+
+def write_all(number: int, data: bytes) -> None:
+    """Write to a file descriptor, be it one that does not block; Ctrl-C ends it.
+
+    Raises:
+        OSError: it cannot be written.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    view = memoryview(data)
+    with _interruptible():
+        while view:
+            try:
+                view = view[os.write(number, view) :]
+            except BlockingIOError:
+                select.select([], [number], [])
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have Ctrl-C end what blocks: asyncio's own handler asks the task to end, which it cannot."""
+    handler = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or handler in (None, signal.SIG_IGN):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """What a row with a response says of how bodies are kept."""
+    kinds = {"body": "inline", "body_base64": "inline", "body_path": "dir", "warc": "warc"}
+    return next((kind for name, kind in kinds.items() if name in row), "none")
 
 
 def lock(file: BinaryIO) -> None:

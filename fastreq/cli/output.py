@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
+
+from fastreq.bulk.output import write_all
 
 Write = Callable[[bytes], Any]
 
@@ -48,11 +49,4 @@ def opened_if(path: str | None) -> AbstractContextManager[Write | None]:
 
 def _to_stdout(data: bytes) -> None:
     """Write past Python's buffer: what has come is there at once, and nothing stays in it."""
-    view = memoryview(data)
-    # asyncio's own handler asks the task to end, which it cannot while nobody reads our stdout.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        while view:
-            view = view[os.write(sys.stdout.fileno(), view) :]
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    write_all(sys.stdout.fileno(), data)
