@@ -6,6 +6,7 @@ import base64
 import os
 import re
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -64,16 +65,25 @@ class InFiles(Bodies):
 class InWarc(Bodies):
     """A record for each in one file, compressed one by one; `warc` has offset and length.
 
+    Args:
+        path: of the file.
+        end: where the records end that rows speak of; what is behind is cut off.
+
     Raises:
         ImportError: warcio is missing.
+        ValueError: the file has fewer bytes than rows speak of.
     """
 
     def __init__(self, path: str, end: int) -> None:
         check_kind("warc")
         self._head = import_module("warcio.statusandheaders").StatusAndHeaders
         writer = import_module("warcio.warcwriter").WARCWriter
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        if size < end:
+            raise ValueError(f"{path} has {size} bytes, and rows speak of {end}; bring it back")
         self._file = open(path, "ab")  # noqa: SIM115 (closed by close())
-        self._file.truncate(end)  # records that no row speaks of
+        self._file.truncate(end)
+        self._file.seek(end)  # else it would go on counting from the old end
         self._writer = writer(self._file, gzip=True)
 
     def keep(self, row: dict[str, Any], response: Response) -> None:
@@ -82,6 +92,8 @@ class InWarc(Bodies):
         fields.append(("Content-Length", str(len(response.body))))
         line = f"{response.status} {response.status_message}"
         head = self._head(line, fields, protocol=response.http_version)
+        # As it was sent. By itself warcio rewrites what is not ASCII, or fails.
+        head.to_ascii_bytes = partial(head.to_bytes, encoding="latin-1")
         record = self._writer.create_warc_record(
             response.url.redacted,
             "response",
@@ -167,12 +179,32 @@ def bodies_of_part(kind: str, folder: str, name: str) -> Bodies:
     return InRows() if kind == "inline" else Bodies()
 
 
-def bodies_of(kind: str, out: str, warc_end: int) -> Bodies:
-    """What `--bodies` says; files are named after the output."""
+def bodies_of(kind: str, out: str, warc_end: int, *, goes_on: bool) -> Bodies:
+    """What `--bodies` says; files are named after the output.
+
+    Args:
+        kind: one of KINDS.
+        out: the output.
+        warc_end: where in a WARC file the records end that rows speak of.
+        goes_on: whether an earlier run has begun the output, and what lies beside it.
+
+    Raises:
+        FileExistsError: there is something of that name, of another job.
+        ImportError, ValueError: see `InWarc`.
+    """
     if kind == "inline":
         return InRows()
     if kind == "dir":
-        return InFiles(f"{out}.bodies")
+        return InFiles(_ours(f"{out}.bodies", goes_on))
     if kind == "warc":
-        return InWarc(f"{out}.warc.gz", warc_end)
+        return InWarc(_ours(f"{out}.warc.gz", goes_on), warc_end)
     return Bodies()
+
+
+def _ours(path: str, goes_on: bool) -> str:
+    """Gives the path, if what is there is nothing, or of the same job."""
+    if not goes_on and os.path.exists(path):
+        empty = not os.listdir(path) if os.path.isdir(path) else not os.path.getsize(path)
+        if not empty:
+            raise FileExistsError(f"{path} exists, and is of another job; remove it")
+    return path

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from fastreq.bulk.sitemaps import places
 from fastreq.errors import FastreqError
+from fastreq.headers import Headers
 from fastreq.messages import Request
 from fastreq.url import parse_url
 
@@ -29,7 +30,6 @@ MAX_SHOWN: Final = 2000  # characters of a line that stands for the URL it does 
 
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".xml": "sitemap"}
 _KEYS = {"url", "method", "headers", "body"}
-_METHODS = {"GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "QUERY", "TRACE"}
 
 
 class BadInput(FastreqError):
@@ -63,7 +63,9 @@ class Item(NamedTuple):
         if self.is_plain:
             return build("GET", self.url, **options)
         try:
-            return build(self.method, self.url, headers=self.headers, content=self.body, **options)
+            # Those of the line count more than those that all have, as those of a client.
+            options["headers"] = Headers(options.get("headers")).merged(self.headers)
+            return build(self.method, self.url, content=self.body, **options)
         except FastreqError:
             raise
         except (TypeError, ValueError) as exc:
@@ -234,8 +236,6 @@ def _item_of_json(index: int, line: str) -> Item:
     method, headers, body = given.get("method") or "GET", given.get("headers"), given.get("body")
     if not isinstance(method, str):
         return wrong('"method" is a string')
-    if method.upper() in _METHODS:  # which are case-sensitive, but nobody means "post"
-        method = method.upper()
     if headers is not None and not (
         isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
     ):

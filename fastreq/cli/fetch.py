@@ -5,18 +5,31 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import closing, suppress
+from contextlib import aclosing, closing, suppress
 from itertools import count
 from typing import Any
 
 import fastreq
-from fastreq import Client, FastreqError, Limits, Policy, Request, Response
+from fastreq import (
+    Client,
+    FastreqError,
+    Hooks,
+    Limits,
+    Policy,
+    RedirectFollowed,
+    Request,
+    Response,
+    Retry,
+)
 from fastreq.bulk import bodies, inputs
+from fastreq.bulk.ahead import Ahead
+from fastreq.bulk.aside import Aside
 from fastreq.bulk.bodies import Bodies, bodies_of
 from fastreq.bulk.crew import Crew, Result, Results
 from fastreq.bulk.inputs import Input, Item
@@ -26,18 +39,23 @@ from fastreq.bulk.robots import Robots
 from fastreq.bulk.rows import row_of
 from fastreq.bulk.sitemaps import Sitemaps
 from fastreq.cli import arguments, exits, watch
+from fastreq.cli.load import allow_files
+from fastreq.cli.request import add_header, add_trust, verify_of
 from fastreq.cli.watch import Watch
+from fastreq.url import parse_url
 
-_EXAMPLES = """\
-input:  a URL per line; or JSON per line with "url", "method", "headers" (an object), "body";
-        or CSV; or sitemap.xml, whose index is followed; each may end in .gz
-output: a line of JSON for each, in the order in which they finish: index, url, final_url, status,
-        ok, error, attempts, elapsed, timings, bytes, sha256, ts
+_FORMATS = """\
+input:  a URL per line; or JSON per line with "url", "method", "headers" (an
+        object), "body"; or CSV; or sitemap.xml, whose index is followed; each may
+        end in .gz
+output: a line of JSON for each, in the order in which they finish: index, url,
+        final_url, status, ok, error, attempts, elapsed, timings, bytes, sha256, ts
 
 limits: --per-host and --rate are for each origin, which is scheme, host and port
 
-exit codes: 0 all rows are ok, 1 some are not, 2 wrong arguments, 7 no such scheduler, 23 cannot
-            write, 130 Ctrl-C, 137 workers were killed again and again
+exit codes: 0 all rows are ok, 1 some are not, 2 wrong arguments, or files of
+another job, 7 no such scheduler, 23 cannot write, 130 Ctrl-C, 137 workers were
+killed again and again
 """
 
 BLOCK = 2**20
@@ -47,18 +65,20 @@ BLOCK = 2**20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Fetch many URLs, and write a row for each. Killed, it can be resumed."
-    parser.epilog = _EXAMPLES
+    parser.epilog = _FORMATS
     add = parser.add_argument
     add("-i", "--input", metavar="FILE", required=True, help="what to fetch; - is stdin")
     add("-o", "--output", metavar="FILE", required=True, help="where rows go; - is stdout")
     add("--format", choices=inputs.FORMATS, help="of the input [as its name says, else txt]")
-    add("--column", metavar="NAME", default="url", help="of a CSV input [url]")
+    add("--column", metavar="NAME", help="of a CSV input [url]")
     add("--resume", action="store_true", help="go on with the output of an earlier run")
     add("--concurrency", metavar="N", type=arguments.count, default=100, help="[100]")
     add("--per-host", metavar="N", type=arguments.count, default=8, help="connections [8]")
     add("--rate", metavar="N", type=arguments.rate, help="requests per second, as in 5/s")
     add("--retries", metavar="N", type=int, default=2, help="of what failed in passing [2]")
     add("--timeout", metavar="SECONDS", type=arguments.seconds, help="for one request in all")
+    add_header(parser)
+    add_trust(parser)
     add("--bodies", choices=bodies.KINDS, default="none", help="what is kept of bodies [none]")
     add("--robots", action="store_true", help="keep to robots.txt")
     add("--workers", metavar="N", type=arguments.count, help="processes [1]")
@@ -68,17 +88,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if problem := _contradiction(options):
-        return _refuse(problem)
+        return _refuse_arguments(problem)
     try:
-        given = Input(options.input, options.format, options.column)
+        given = Input(options.input, options.format, options.column or "url")
     except OSError as exc:
-        return _refuse(f"cannot read {options.input!r}: {exc.strerror}")
+        return _refuse_arguments(f"cannot read {options.input!r}: {exc.strerror}")
+    allow_files(options.concurrency)
     try:
         with closing(given):
+            if options.column and given.kind != "csv":
+                return _refuse_arguments("--column is for CSV")
             if options.workers or options.scheduler:
                 return _spread(given, options)
-            with closing(Output(options.output, options.resume)) as output:
-                return fastreq.run(_fetch(given, output, options))
+            return _fetch_here(given, options)
     except (FileExistsError, ValueError, ImportError) as exc:
         if isinstance(exc, FastreqError):
             raise
@@ -93,9 +115,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show_how_to_go_on(options: argparse.Namespace) -> None:
-    if "-" not in (options.input, options.output):
+    """Print the command that goes on, if there is a file to go on with."""
+    parts = f"{options.output}.parts"
+    if os.path.isfile(options.output) or os.path.isdir(parts):
         again = [word for word in sys.argv[1:] if word != "--resume"]
-        print(f"\nto go on: fastreq {shlex.join(again)} --resume", file=sys.stderr)
+        print(f"to go on: {exits.program()} {shlex.join(again)} --resume", file=sys.stderr)
 
 
 def _contradiction(options: argparse.Namespace) -> str:
@@ -107,11 +131,22 @@ def _contradiction(options: argparse.Namespace) -> str:
         return "--workers is of this machine, and --scheduler of a cluster; give one of them"
     if (options.workers or options.scheduler) and options.output == "-":
         return "--workers and --scheduler need a file as --output"
+    if _is_same_file(options.input, options.output):
+        return "--input and --output are the same file"
     return ""
 
 
+def _is_same_file(one: str, other: str) -> bool:
+    """Whether that is one plain file."""
+    return os.path.isfile(one) and os.path.isfile(other) and os.path.samefile(one, other)
+
+
+def _refuse_arguments(text: str) -> int:
+    return _refuse(f"{text}; see `fastreq fetch --help`")
+
+
 def _refuse(text: str) -> int:
-    print(f"fastreq: {' '.join(text.split())}; see `fastreq fetch --help`", file=sys.stderr)
+    print(f"fastreq: {' '.join(text.split())}", file=sys.stderr)
     return exits.USAGE
 
 
@@ -120,7 +155,10 @@ def _client_options(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "limits": Limits(max_connections=options.concurrency, max_per_host=options.per_host),
         "policy": Policy(rate=options.rate),
-        "retry": options.retries,
+        # No budget: so many were asked for, and the limits of each host keep it from a storm.
+        "retry": Retry(options.retries, budget=None),
+        "headers": options.headers,
+        "verify": verify_of(options),
         **timeout,
     }
 
@@ -128,29 +166,58 @@ def _client_options(options: argparse.Namespace) -> dict[str, Any]:
 # ---- one process
 
 
+def _fetch_here(given: Input, options: argparse.Namespace) -> int:
+    with closing(Output(options.output, options.resume)) as output:
+        try:
+            return fastreq.run(_fetch(given, output, options))
+        except (FileExistsError, ValueError, ImportError):
+            output.forget_if_empty()
+            raise
+
+
 async def _fetch(given: Input, output: Output, options: argparse.Namespace) -> int:
     """Fetch what has no row yet, and write its rows."""
-    kept = bodies_of(options.bodies, options.output, output.warc_end)
-    shown = Watch(options.progress, lambda: given.fraction)
+    if output.bodies not in (None, options.bodies):
+        raise ValueError(f"{options.output} was begun with --bodies {output.bodies}")
+    kept = bodies_of(options.bodies, options.output, output.warc_end, goes_on=output.goes_on)
+    shown = Watch(options.progress, lambda: given.fraction, lambda: items.longest_pause())
 
     def flush() -> None:
         kept.flush()  # first, for the rows speak of it
         output.flush()
 
-    async with Client(**_client_options(options)) as client:
+    async def redirected(event: RedirectFollowed) -> None:
+        assert robots is not None
+        await robots.check(event.request)
+
+    hooks = Hooks(redirect=redirected) if options.robots else None
+    async with Client(**_client_options(options), hooks=hooks) as client:
         robots = Robots(client.get) if options.robots else None
         send = _sender(client, robots)
+
+        async def send_and_hear(request: Request) -> Response:
+            response = await send(request)
+            items.heard(response)
+            return response
+
+        left = _left(given, _follower(client, send, options), output.done, shown)
+        items = Aside(left, _host_of, options.per_host, Policy(rate=options.rate))
         crew = Crew(
-            _left(given, _follower(client, send, options), output.done),
+            items,
             lambda item: item.request(client.build_request),
-            send,
+            send_and_hear,
             options.concurrency,
             False,
+            items.ended,
         )
         try:
             async with shown.shown(flush), Results(crew, None) as results:
                 async for result in results:
                     _write(result, output, kept, shown)
+        except BaseException:
+            if shown.done:
+                shown.show(end=True)
+            raise
         finally:
             if robots is not None:
                 await robots.close()
@@ -164,15 +231,58 @@ async def _fetch(given: Input, output: Output, options: argparse.Namespace) -> i
 Follow = Callable[[str], Coroutine[Any, Any, list[Item]]]
 """Gives the items of a sitemap."""
 
+BREATH = 1000  # lines that have their row, before others have their turn
 
-async def _left(given: Input, follow: Follow, done: Done) -> AsyncIterator[Item]:
-    """The items that have no row yet, those of the sitemaps of an index among them."""
-    numbers = count()
-    for item in given:
-        for found in await follow(item.url) if item.is_sitemap else (item,):
-            number = next(numbers)
-            if not done.has(number, found.url):
-                yield found._replace(number=number)
+
+async def _left(
+    given: Input, follow: Follow, done: Done, shown: Watch
+) -> AsyncGenerator[Item, None]:
+    """The items that have no row yet, those of the sitemaps of an index among them.
+
+    Raises:
+        ValueError: what is done is another job's.
+    """
+    number = 0
+    async with aclosing(_items(given)) as items:
+        async for item in items:
+            for found in await follow(item.url) if item.is_sitemap else (item,):
+                is_done = done.has(number, found.url)
+                shown.read(is_done=is_done)
+                if not is_done:
+                    yield found._replace(number=number)
+                elif number % BREATH == 0:
+                    await asyncio.sleep(0)
+                number += 1
+    if number < done.lines:
+        raise ValueError(f"the output has rows of {done.lines} lines, the input {number}")
+
+
+async def _items(given: Input) -> AsyncGenerator[Item, None]:
+    """The items of the input; what may block is read in a thread."""
+    if not given.blocks:
+        for item in given:
+            yield item
+        return
+    async with aclosing(Ahead(iter(given))) as ahead:
+        async for item in ahead:
+            yield item
+
+
+_ORIGIN = re.compile(
+    r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*+(?::(?!(?:80|443)\b)[1-9][0-9]*+)?+(?=[/?#]|\Z)"
+)
+
+
+def _host_of(item: Item) -> str:
+    """The origin whose turn an item waits for; "" of what is no URL."""
+    if item.error:
+        return ""
+    if usual := _ORIGIN.match(item.url):  # without parsing each URL once more
+        return usual[0]
+    try:
+        return parse_url(item.url).origin
+    except FastreqError:
+        return ""
 
 
 def _follower(
@@ -218,7 +328,9 @@ def _write(result: Result, output: Output, kept: Bodies, shown: Watch) -> None:
         kept.keep(row, response)
     output.write(row)
     shown.count(1, int(result.ok), row["bytes"])
-    if result.request is not None:
+    if response is not None:  # what was spent in line says nothing of the host
+        shown.time(response.request.url.host, response.timings.total - response.timings.queue)
+    elif result.request is not None and row["attempts"]:
         shown.time(result.request.url.host, row["elapsed"])
 
 

@@ -64,12 +64,6 @@ def test_long_urls_are_left_whole(read):
     assert [Item(0, url)] == read("urls", url.encode())
 
 
-def test_methods(read):
-    """The usual ones may be in lower case; all others are as they are."""
-    lines = b'{"url": "http://h/", "method": "post"}\n{"url": "http://h/", "method": "fooBar"}\n'
-    assert ["POST", "fooBar"] == [item.method for item in read("urls.jsonl", lines)]
-
-
 @pytest.mark.parametrize(
     "data", [b"no gzip", gzip.compress(b"http://h/\n" * 99)[:-9]], ids=["none", "torn"]
 )

@@ -1,19 +1,24 @@
 """`fastreq fetch`: every line one row, whatever happens on the way."""
 
+import asyncio
 import gzip
 import json
 import os
 import random
+import selectors
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
 from servers.counting import counting
-from servers.scripted import scripted
+from servers.scripted import reply, scripted
 
 needs_many_hosts = pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.0/8")
 
@@ -117,7 +122,8 @@ def test_inputs(cli, server, tmp_path, out, kind):
     data = makers[kind.removesuffix(".gz")].encode()
     path = tmp_path / f"urls.{kind}"
     path.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
-    done = cli("fetch", "-i", path, "-o", out, "--column", "link")
+    more = ["--column", "link"] if kind == "csv" else []
+    done = cli("fetch", "-i", path, "-o", out, *more)
 
     assert 0 == done.code, done.errors
     assert_each_once(urls, rows_of(out))
@@ -162,6 +168,9 @@ def test_requests(cli, server, tmp_path, out):
         ["-i", "/no/such/file", "-o", "x"],
         ["-i", "URLS", "-o", "-", "--resume"],
         ["-i", "URLS", "-o", "-", "--workers", "2"],
+        ["-i", "URLS", "-o", "x", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"],
+        ["-i", "URLS", "-o", "x", "--column", "url"],
+        ["-i", "URLS", "-o", "URLS", "--resume"],
         ["-i", "URLS", "-o", "x", "--rate", "0"],
         ["-i", "URLS", "-o", "x", "--retries", "-1"],
         ["-i", "URLS", "-o", "x", "--concurrency", "0"],
@@ -176,6 +185,8 @@ def test_usage(cli, tmp_path, wrong):
     assert (2, b"") == (done.code, done.out)
     assert done.errors.startswith("fastreq: ")
     assert 1 == len(done.errors.splitlines())
+    assert ["URLS"] == os.listdir(tmp_path)
+    assert "http://127.0.0.1:1/\n" == (tmp_path / "URLS").read_text()
 
 
 def test_an_output_that_is_there(cli, server, tmp_path, out):
@@ -194,6 +205,27 @@ def test_an_output_that_is_there(cli, server, tmp_path, out):
     assert before == out.read_bytes()
 
 
+def test_what_was_begun_otherwise(cli, server, tmp_path, out):
+    """Rows with bodies and rows without, or of lines that there are no more, are not mixed."""
+    urls = [f"{server.url}/item/{n}" for n in range(4)]
+    path = listed(tmp_path / "urls", urls)
+    assert 0 == cli("fetch", "-i", path, "-o", out).code
+    before = out.read_bytes()
+    done = cli("fetch", "-i", path, "-o", out, "--resume", "--bodies", "inline")
+    assert (2, before) == (done.code, out.read_bytes())
+    assert "was begun with --bodies none" in done.errors
+
+    listed(path, urls[:3])
+    done = cli("fetch", "-i", path, "-o", out, "--resume")
+    assert (2, before) == (done.code, out.read_bytes())
+    assert "rows of 4 lines, the input 3" in done.errors
+
+    listed(path, urls)
+    done = cli("fetch", "-i", path, "-o", out, "--resume")
+    assert (0, before) == (done.code, out.read_bytes())
+    assert "nothing left to do, 4 rows are there" in done.errors
+
+
 def test_bodies_in_files(cli, server, tmp_path, out):
     path = listed(tmp_path / "urls", [f"{server.url}/item/{n}" for n in range(30)])
     assert 0 == cli("fetch", "-i", path, "-o", out, "--bodies", "dir").code
@@ -203,9 +235,8 @@ def test_bodies_in_files(cli, server, tmp_path, out):
 
 
 def test_bodies_in_warc(cli, server, tmp_path, out):
-    """Records that no row speaks of are cut off before it goes on."""
+    """Records that no row speaks of are cut off before it goes on, and rows say where theirs is."""
     pytest.importorskip("warcio")
-    from warcio.archiveiterator import ArchiveIterator
 
     path = listed(tmp_path / "urls", [f"{server.url}/item/{n}" for n in range(30)])
     run = partial(cli, env={})  # in a process of its own, for warcio leaves files open
@@ -215,13 +246,73 @@ def test_bodies_in_warc(cli, server, tmp_path, out):
     warc = out.with_name("out.jsonl.warc.gz")
     warc.write_bytes(warc.read_bytes()[:-7])
     assert 0 == run("fetch", "-i", path, "-o", out, "--bodies", "warc", "--resume").code
-    with warc.open("rb") as file:
-        found = {
-            record.rec_headers["WARC-Target-URI"]: len(record.content_stream().read())
-            for record in ArchiveIterator(file)
-        }
-    assert {row["final_url"]: row["bytes"] for row in rows_of(out)} == found
+    found = {record.rec_headers["WARC-Target-URI"]: body for record, body in records_of(warc)}
+    assert {row["final_url"]: row["bytes"] for row in rows_of(out)} == {
+        uri: len(body) for uri, body in found.items()
+    }
     assert 30 == len(found)
+    data = warc.read_bytes()
+    for row in rows_of(out):
+        start, length = row["warc"]["offset"], row["warc"]["length"]
+        assert row["final_url"].encode() in gzip.decompress(data[start : start + length])
+
+
+def records_of(warc):
+    """The records, and the body of each."""
+    from warcio.archiveiterator import ArchiveIterator
+
+    with warc.open("rb") as file:
+        return [(record, record.content_stream().read()) for record in ArchiveIterator(file)]
+
+
+async def test_a_warc_of_what_is_not_ascii(cli_async, tmp_path, out):
+    """Reasons and fields are kept as they were sent, and stop nothing."""
+    pytest.importorskip("warcio")
+    fields = "Content-Disposition: attachment; filename=\xe9.txt"
+    answer = reply(b"no", fields, status="404 P\xe1gina")
+
+    async def handler(conn):
+        while True:
+            await conn.read_request()
+            await conn.send(answer)
+
+    async with scripted(handler) as site:
+        path = listed(tmp_path / "urls", [site.url(f"/{n}") for n in range(3)])
+        run = partial(cli_async, env={})
+        done = await run("fetch", "-i", path, "-o", out, "--bodies", "warc")
+    assert 1 == done.code, done.errors
+    assert [404] * 3 == [row["status"] for row in rows_of(out)]
+    data = gzip.decompress(out.with_name("out.jsonl.warc.gz").read_bytes())
+    for part in (answer.partition(b"\r\n")[0], fields.encode()):
+        assert 3 == data.count(part)
+
+
+@pytest.mark.parametrize("kind", ["dir", "warc"])
+def test_bodies_that_are_there(cli, server, tmp_path, out, kind):
+    """Another job's are not touched; those that rows speak of have to be there."""
+    path = listed(tmp_path / "urls", [f"{server.url}/hello"])
+    run = partial(cli, "fetch", "-i", path, "-o", out, "--bodies", kind, env={})
+    if kind == "warc":
+        pytest.importorskip("warcio")
+        kept = others = out.with_name("out.jsonl.warc.gz")
+    else:
+        kept = out.with_name("out.jsonl.bodies")
+        kept.mkdir()
+        others = kept / "mine"
+    others.write_bytes(b"precious")
+    done = run()
+    assert 2 == done.code
+    assert "of another job" in done.errors
+    assert b"precious" == others.read_bytes()
+    assert not out.exists()
+
+    others.unlink()
+    assert 0 == run().code
+    if kind == "warc":
+        kept.unlink()
+        done = run("--resume")
+        assert 2 == done.code
+        assert "has 0 bytes, and rows speak of" in done.errors
 
 
 @pytest.mark.parametrize("more", [[], ["--workers", 1]], ids=["here", "workers"])
@@ -247,6 +338,139 @@ async def test_robots(cli_async, tmp_path, out, more):
     assert [True, False, True] == [row["ok"] for row in rows]
     assert "RobotsDisallowed" == rows[1]["error"]["type"]
     assert ["/a", "/c", "/robots.txt"] == sorted(asked)
+
+
+async def test_robots_behind_a_redirect(cli_async, tmp_path, out):
+    """Where it leads has to be allowed, too."""
+    pytest.importorskip("protego")
+    asked = []
+
+    async def handler(conn):
+        while True:
+            path = (await conn.read_request()).split()[1].decode()
+            asked.append(path)
+            if path == "/moved":
+                await conn.send(reply(b"", "Location: /private/b", status="302 Found"))
+            else:
+                await conn.send(reply(b"User-agent: *\nDisallow: /private\n"))
+
+    async with scripted(handler) as site:
+        path = listed(tmp_path / "urls", [site.url("/moved")])
+        done = await cli_async("fetch", "-i", path, "-o", out, "--robots")
+    (row,) = rows_of(out)
+    assert 1 == done.code, done.errors
+    assert "RobotsDisallowed" == row["error"]["type"]
+    assert ["/robots.txt", "/moved"] == asked
+
+
+# ---- what one host or the input does to the rest
+
+
+async def test_retries_are_done(cli_async, tmp_path, out):
+    """All of them: what fails in passing is no storm here, for each host has its limits."""
+    failed = set()
+
+    async def handler(conn):
+        while True:
+            path = (await conn.read_request()).split()[1]
+            status = "200 OK" if path in failed else "503 Not Now"
+            failed.add(path)
+            await conn.send(reply(b"", "Retry-After: 0", status=status))
+
+    async with scripted(handler) as site:
+        path = listed(tmp_path / "urls", [site.url(f"/{n}") for n in range(40)])
+        done = await cli_async("fetch", "-i", path, "-o", out)
+    assert 0 == done.code, done.errors
+    assert {2} == {row["attempts"] for row in rows_of(out)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_a_host_that_wants_a_pause_holds_up_nobody(start, cli, server, tmp_path, out):
+    """With a crew of three: what comes behind is done, and it is said who is waited for."""
+
+    async def handler(conn):
+        while True:
+            await conn.read_request()
+            await conn.send(reply(b"", "Retry-After: 3600", status="429 Too Many"))
+
+    with in_thread(handler) as paused:
+        slow = [paused(f"/{n}") for n in range(20)]
+        path = listed(tmp_path / "urls", slow + [f"{server.url}/item/{n}" for n in range(30)])
+        command = ("fetch", "-i", path, "-o", out, "--concurrency", 3, "--progress", "json")
+        with start(*command) as process:
+            states = map(json.loads, process.stderr)
+            state = next(state for state in states if state["ok"] == 30)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+    assert paused("").rstrip("/") == state["waits_for"]
+    assert state["waits_seconds"] > 100
+    rows = rows_of(out)
+    assert list(range(20, 50)) == [row["index"] for row in rows if row["ok"]]
+    assert 0 < len(rows) - 30 <= 3
+
+
+@contextmanager
+def in_thread(handler):
+    """A scripted server in a thread of its own; gives what makes its URLs."""
+
+    async def serve():
+        async with scripted(handler) as site:
+            urls.append(site.url)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    urls, ready, over = [], threading.Event(), threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait()
+    try:
+        yield urls[0]
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_a_slow_stdin(start, server):
+    """Rows come as they finish, and nobody is blamed for the wait; Ctrl-C ends it."""
+    with start("fetch", "-i", "-", "-o", "-", "--timeout", 30) as process:
+        for number in range(3):
+            process.stdin.write(f"{server.url}/item/{number}\n".encode())
+            process.stdin.flush()
+            row = json.loads(process.stdout.readline())
+            assert (number, True) == (row["index"], row["ok"])
+        process.send_signal(signal.SIGINT)
+        errors = process.stderr.read()
+        assert 130 == process.wait(20)
+    assert b"Traceback" not in errors
+    assert errors.startswith(b"fetch: ")  # how far it came
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_nobody_reads(start, server, tmp_path):
+    """Ctrl-C ends it, though stdout takes no more."""
+    path = listed(tmp_path / "urls", (f"no url {n}" for n in range(20_000)))
+    with start("fetch", "-i", path, "-o", "-", "--progress", "bar") as process:
+        assert process.stdout.read(1)
+        with selectors.DefaultSelector() as selector:  # until it says nothing more: it is stuck
+            selector.register(process.stderr, selectors.EVENT_READ)
+            while selector.select(0.6):
+                os.read(process.stderr.fileno(), 10_000)
+        process.send_signal(signal.SIGINT)
+        assert 130 == process.wait(20)
+        assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_few_descriptors(start, server, tmp_path, out):
+    """The soft limit is raised, as far as it may be."""
+    path = listed(tmp_path / "urls", [f"{server.url}/delay/0.2?{n}" for n in range(80)])
+    many = ("--concurrency", 80, "--per-host", 80, "--retries", 0)
+    before = ("sh", "-c", 'ulimit -S -n 40; exec "$@"', "sh")
+    with start("fetch", "-i", path, "-o", out, *many, before=before) as process:
+        process.communicate(timeout=20)
+    assert 0 == process.returncode
+    assert 80 == len(rows_of(out))
 
 
 # ---- ended in the midst of it
@@ -316,7 +540,7 @@ def test_interrupted(start, cli, server, tmp_path, out, workers):
     assert (130, b"") == (process.returncode, said)
     assert b"Traceback" not in errors
     last = errors.decode().splitlines()[-1]
-    assert last.startswith("to go on: fastreq fetch -i '")
+    assert last.startswith(f"to go on: {shlex.quote(sys.executable)} -m fastreq fetch -i '")
     assert last.endswith(" --resume")
     if not workers:
         assert 0 < len(rows_of(out)) < 200

@@ -99,6 +99,22 @@ def test_a_kind_that_is_none(tmp_path):
 # ---- one file of the parts
 
 
+@pytest.mark.parametrize("workers", [[], ["--workers", 1]], ids=["one", "workers"])
+def test_headers(cli, server, tmp_path, out, workers):
+    """Those of all, and those of a line, which count more."""
+    path = tmp_path / "urls"
+    more = {"url": f"{server.url}/echo", "headers": {"x-b": "line", "X-C": "line"}}
+    path.write_text(f"{server.url}/echo\n{json.dumps(more)}\n")
+    given = ("-H", "X-A: all", "-H", "X-B: all")
+    done = cli("fetch", "-i", path, "-o", out, "--bodies", "inline", *given, *workers)
+    assert 0 == done.code, done.errors
+    said = [dict(json.loads(row["body"])["headers"]) for row in rows_of(out)]
+    assert [("all", "all", None), ("all", None, "line")] == [
+        tuple(headers.get(name) for name in ("X-A", "X-B", "X-C")) for headers in said
+    ]
+    assert "line" == said[1]["x-b"]
+
+
 def test_bad_lines(cli, server, tmp_path, out):
     """Each has the row that it has in one process; nothing else is sent in its place."""
     lines = [
@@ -322,7 +338,7 @@ def test_the_line(capsys, monkeypatch):
     shown.set(Progress(110, 10, None, 2_200_000, 1.0, 10, ("slow.example", 1.25)))
     shown.show()
     shown.show(end=True)
-    said = "110 done, 100 ok, 10 failed, 10/s, 0.2 MB/s, 30 s left, slowest slow.example 1,250 ms"
+    said = "110 done, 100 ok, 10 failed, 10/s, 195 KiB/s, 30 s left, slowest slow.example 1,250 ms"
     assert f"fetch: {said}\n" == capsys.readouterr().err
 
 
