@@ -49,12 +49,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "--version"):
         return _overview(arguments)
+    if meant := _meant(arguments[0]):
+        print(f"fastreq: {arguments[0]!r} is no command; did you mean {meant!r}?", file=sys.stderr)
+        return USAGE
     command = arguments.pop(0) if arguments[0] in COMMANDS else "get"
     module = import_module(f"fastreq.cli.{command}")
     parser = Parser(command)
     module.add_arguments(parser)
     code: int = module.run(parser.parse_args(arguments))
     return code
+
+
+def _meant(word: str) -> str:
+    """The command that a word is a slip of; "" where it is one, or may be a URL or an option."""
+    if word in COMMANDS or not word.isalpha():
+        return ""
+    from difflib import get_close_matches  # for this alone
+
+    return "".join(get_close_matches(word, COMMANDS, 1, 0.75))
 
 
 def _overview(arguments: list[str]) -> int:

@@ -121,8 +121,9 @@ def others() -> Iterator[Finding]:
         advice = f"pip uninstall {name}, then pip install --force-reinstall fastreq-http"
         yield Finding("other fastreq", WARNING, f"{name} {_version(name)} has that name", advice)
     for folder in map(Path, sys.path):
-        for found in (folder / "fastreq", folder / "fastreq.py"):
-            if (found.is_file() or (found / "__init__.py").is_file()) and found.resolve() != own:
+        # A file "fastreq" is no module: of an installed script it is the script itself.
+        for found in (folder / "fastreq" / "__init__.py", folder / "fastreq.py"):
+            if found.is_file() and found.resolve() != own / "__init__.py":
                 clean = False
                 advice = "only the first that is found counts; remove the other"
                 yield Finding("other fastreq", WARNING, f"{found}, beside {own}", advice)

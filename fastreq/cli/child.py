@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -18,7 +19,12 @@ class Ended(NamedTuple):
 
 
 async def run_module(
-    module: str, *arguments: str, given: bytes, catch_errors: bool = False, own_group: bool = False
+    module: str,
+    *arguments: str,
+    given: bytes,
+    catch_errors: bool = False,
+    own_group: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run `python -m module` with this Python and the modules that it finds, to its end.
 
@@ -30,13 +36,15 @@ async def run_module(
         given: what it reads from stdin.
         catch_errors: keep what it writes to stderr, rather than let it through.
         own_group: let it be, when a terminal interrupts this process (not on Windows).
+        environment: what it has beside the environment of this process.
     """
+    modules = os.pathsep.join(map(os.path.abspath, sys.path))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module, *arguments),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE if catch_errors else None,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        env={**os.environ, **(environment or {}), "PYTHONPATH": modules},
         start_new_session=own_group and sys.platform != "win32",
     )
     try:

@@ -19,6 +19,8 @@ from fastreq.testing.routes import item, pattern
 
 MOST_NAMED = 5  # wrong answers
 
+NO_PROXY = {"NO_PROXY": "*", "no_proxy": "*"}  # no other machine is asked
+
 
 class Site(Protocol):
     """Where the bundled server is, or what stands in for it."""
@@ -99,7 +101,7 @@ async def ask(way: Way, requests: int, concurrency: int, wrong: Wrong) -> Half:
     limits = Limits(max_connections=concurrency, max_per_host=concurrency)
     latencies: list[float] = []
     async with (
-        Client(verify=way.verify, limits=limits) as client,
+        Client(verify=way.verify, limits=limits, trust_env=False) as client,
         progress(way.name, requests) as counter,
     ):
         urls = (f"{way.url}/item/{number}" for number in range(requests))
@@ -122,7 +124,8 @@ async def fetch(way: Way, requests: int, wrong: Wrong) -> float:
     urls = [f"{way.url}/item/{number}" for number in range(requests)]
     started = perf_counter()
     command = ("fastreq", "fetch", "-i", "-", "-o", "-", "--progress", "none")
-    out = (await run_module(*command, given="\n".join(urls).encode())).out
+    given = "\n".join(urls).encode()
+    out = (await run_module(*command, given=given, environment=NO_PROXY)).out
     rows = {row["index"]: row for row in map(json.loads, out.splitlines())}
     if out.count(b"\n") != requests or len(rows) != requests:
         wrong.add("fastreq fetch", f"{out.count(10)} rows, expected {requests}")
@@ -147,7 +150,7 @@ async def stream(way: Way, size: int, wrong: Wrong) -> Streamed:
     started = perf_counter()
     try:
         async with (
-            StreamClient(verify=way.verify) as client,
+            StreamClient(verify=way.verify, trust_env=False) as client,
             progress("large body", size, size_shown) as counter,
         ):
             async for chunk in client.get(url):

@@ -79,6 +79,16 @@ def test_without_trustme(cli, tmp_path):
     assert done.out.endswith(b"\nall 20 answers were right\n")
 
 
+def test_no_other_machine_is_asked(cli):
+    """Where the environment names a proxy, as behind a company's, that is not for this machine."""
+    names = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY")
+    environment = dict.fromkeys(names, "http://127.0.0.1:9") | {"NO_PROXY": "", "no_proxy": ""}
+    done = cli("demo", "-n", 20, "--large", "1K", "--fetch", 3, env=environment)
+
+    assert (0, "") == (done.code, done.errors)
+    assert done.out.endswith(b"\nall 20 answers were right\n")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_screens_that_know_no_blocks(cli, encoding):
     done = cli("demo", "-n", 20, "--large", 0, env={"PYTHONIOENCODING": encoding})

@@ -182,12 +182,14 @@ def test_another_fastreq(monkeypatch, tmp_path):
     """On the PATH, under the same name in the same environment, and along sys.path."""
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable))
     monkeypatch.setattr(checks, "packages_distributions", lambda: {"fastreq": ["fastreq-http"]})
-    monkeypatch.setattr(sys, "path", [str(checks.Path(fastreq.__file__).parents[1])])
-    assert ["none"] == [found.text for found in checks.others()]
-
     script = tmp_path / "bin" / "fastreq"
     script.parent.mkdir()
     script.touch(0o755)
+    # The folder of a script that runs comes first.
+    own = str(checks.Path(fastreq.__file__).parents[1])
+    monkeypatch.setattr(sys, "path", [str(script.parent), own])
+    assert ["none"] == [found.text for found in checks.others()]
+
     (tmp_path / "fastreq.py").touch()
     monkeypatch.setenv("PATH", str(script.parent))
     packages = {"fastreq": ["fastreq", "fastreq-http"]}

@@ -46,6 +46,13 @@ def test_what_is_no_command_is_a_url(cli, server):
         assert (0, b"hello", "") == cli(*line)
 
 
+@pytest.mark.parametrize(("word", "meant"), [("bnech", "bench"), ("fetsh", "fetch")])
+def test_a_slip_of_a_command(cli, word, meant):
+    done = cli(word, "http://127.0.0.1:1/")
+    assert (2, b"") == (done.code, done.out)
+    assert f"fastreq: {word!r} is no command; did you mean {meant!r}?\n" == done.errors
+
+
 def test_main_gives_the_exit_code():
     """As `[project.scripts]` expects of `fastreq.cli:main`."""
     assert 2 == main(["get"])
