@@ -1,11 +1,11 @@
 """Crawl sites politely: a row for each page into NAME.jsonl, what came into NAME.warc.gz.
 
-Run `python examples/crawler.py https://example.com --pages 500 --out crawl`. Stopped in any way,
-even by SIGKILL, the same command goes on. It needs `pip install 'fastreq-http[crawl]'`.
+Stopped in any way, even by SIGKILL, the same command goes on. `pip install 'fastreq-http[crawl]'`.
 """
 
 import argparse
 import json
+import os
 from collections import Counter
 from contextlib import suppress
 from html.parser import HTMLParser
@@ -17,6 +17,7 @@ from warcio import StatusAndHeaders, WARCWriter
 import fastreq
 
 AGENT = "fastreq-example"  # say who you are, and how to reach you
+BEGIN = b'{"url": '  # of each row
 ON_WIRE = {"content-encoding", "content-length", "transfer-encoding"}  # the body is decoded
 
 
@@ -48,6 +49,7 @@ async def main(options, rows, warc):
             level = {link for link in links - seen if fastreq.URL(link).host in hosts}
             seen |= level
     print(f"{len(done):,} pages are in {rows.name}; {len(level):,} more are deeper than --depth")
+    return int(not any("status" in row for row in done.values()))
 
 
 async def may_ask(client, url, rules):
@@ -69,7 +71,8 @@ def row_of(result, depth, warc):
     if (page := result.response) is None:
         return row | {"error": f"{type(result.error).__name__}: {result.error}"}
     fields = [field for field in page.headers.items() if field[0].lower() not in ON_WIRE]
-    head = StatusAndHeaders(f"{page.status} {page.reason_phrase}", fields, page.http_version)
+    status = f"{page.status} {page.reason_phrase}".encode("ascii", "replace").decode()
+    head = StatusAndHeaders(status, fields, page.http_version)
     writer, begin = WARCWriter(warc, gzip=True), warc.tell()
     body = {"payload": BytesIO(page.body), "length": len(page.body), "http_headers": head}
     writer.write_record(writer.create_warc_record(row["url"], "response", **body))
@@ -98,11 +101,20 @@ class Links(HTMLParser):
 
 def rows_before(rows, warc):
     """The rows of a run that was stopped; what it was writing just then is cut off."""
+    with suppress(ImportError):  # Windows has none
+        import fcntl
+
+        fcntl.flock(rows, fcntl.LOCK_EX | fcntl.LOCK_NB)
     rows.seek(0)
-    whole = [line for line in rows.read().splitlines(keepends=True) if line.endswith(b"\n")]
-    rows.truncate(sum(map(len, whole)))
+    *whole, torn = lines = rows.read().split(b"\n")
+    if any(line[: len(BEGIN)] != BEGIN[: len(line)] for line in lines):
+        raise ValueError(f"{rows.name} is no crawl's")
     done = {row["url"]: row for row in map(json.loads, whole)}
-    warc.truncate(warc.seek(max((row["warc"][1] for row in done.values()), default=0)))
+    end = max((row["warc"][1] for row in done.values()), default=0)
+    if warc.seek(0, os.SEEK_END) < end:
+        raise ValueError(f"{warc.name} is shorter than {rows.name} says")
+    rows.truncate(rows.tell() - len(torn))
+    warc.truncate(warc.seek(end))
     return done
 
 
@@ -116,12 +128,11 @@ if __name__ == "__main__":
     add("--timeout", type=float, default=10, help="seconds without a byte [10]")
     args = parser.parse_args()
     names = f"{args.out}.jsonl", f"{args.out}.warc.gz"
+    mode = "ab" if os.path.exists(names[0]) else "xb"  # what no rows speak of is another's
     try:
-        with open(names[0], "a+b", 0) as rows, open(names[1], "ab", 0) as warc:
-            fastreq.run(main(args, rows, warc))
-    except OSError as error:
-        if error.filename not in names:
-            raise
-        parser.error(f"--out: {error}")
+        with open(names[1], mode, 0) as warc, open(names[0], "a+b", 0) as rows:
+            parser.exit(fastreq.run(main(args, rows, warc)))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     except KeyboardInterrupt:
         parser.exit(130, "stopped; the same command goes on from here\n")

@@ -276,6 +276,92 @@ async def stopped_by_ctrl_c(out: Path) -> None:
             assert (2, 0) == (process.returncode, said.count("Traceback")), said
 
 
+async def refused(*arguments: object) -> str:
+    """Run it with what is wrong; gives what it says."""
+    line = [sys.executable, "-W", "error", str(CRAWLER), *map(str, arguments)]
+    process = await asyncio.create_subprocess_exec(
+        *line,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said = (await process.communicate())[0].decode()
+    assert (2, 0) == (process.returncode, said.count("Traceback")), said
+    return said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["http://[broken"], ["http://a/", "--rate", "0"], ["http://a/", "--timeout", "nan"]],
+    ids=" ".join,
+)
+def test_wrong_arguments(tmp_path, wrong):
+    assert "usage: " in asyncio.run(refused(*wrong, "--out", tmp_path / "crawl"))
+
+
+@pytest.mark.parametrize("data", [b'{"precious": 1}', b'{"precious": 1}\n', b"[]\n", b"\xff\n"])
+def test_files_of_others(tmp_path, data):
+    """They are left as they are."""
+    out = tmp_path / "crawl"
+    rows, warc = Path(f"{out}.jsonl"), Path(f"{out}.warc.gz")
+    warc.write_bytes(b"precious")
+    assert "File exists" in asyncio.run(refused("http://127.0.0.1:1/", "--out", out))
+    rows.write_bytes(data)
+    assert "is no crawl's" in asyncio.run(refused("http://127.0.0.1:1/", "--out", out))
+    assert (data, b"precious") == (rows.read_bytes(), warc.read_bytes())
+
+
+def test_two_at_once(tmp_path):
+    asyncio.run(two_at_once(tmp_path / "crawl"))
+
+
+async def two_at_once(out: Path) -> None:
+    """The second is refused, and the rows are not doubled."""
+    pytest.importorskip("fcntl")
+    site = Site(200)
+    async with scripted(site.serve) as server:
+        event = site.reached[2] = asyncio.Event()
+        async with crawling([server.url("/slow")], out):
+            await event.wait()
+            said = await refused(server.url("/slow"), "--out", out)
+    assert "unavailable" in said
+
+
+def test_what_is_not_ascii(tmp_path):
+    asyncio.run(what_is_not_ascii(tmp_path / "crawl"))
+
+
+async def what_is_not_ascii(out: Path) -> None:
+    """A reason that is not ends nothing."""
+
+    async def serve(conn: Connection) -> None:
+        while True:
+            await conn.read_request()
+            await conn.send(reply(b"no", status="404 P\xe1gina"))
+
+    async with scripted(serve) as server:
+        await crawl([server.url("/")], out)
+    assert [404] == [row["status"] for row in rows_of(out)]
+    assert [b"no"] == [body for _, _, body in records_of(out)]
+
+
+def test_nobody_is_there(tmp_path):
+    asyncio.run(nobody_is_there(tmp_path / "crawl"))
+
+
+async def nobody_is_there(out: Path) -> None:
+    """That is no success, and neither is what is no URL."""
+    for url in ("http://127.0.0.1:1/", "no url", "ftp://a/"):
+        async with crawling([url], out) as process:
+            said = (await process.communicate())[0].decode()
+        assert (process.returncode, said.count("Traceback")) in ((1, 0), (2, 0)), said
+
+
+def test_it_is_short():
+    """As README says of it."""
+    assert sum(map(bool, CRAWLER.read_text().splitlines())) < 120
+
+
 def test_no_more_pages_than_one_wants(tmp_path):
     asyncio.run(no_more_pages_than_one_wants(tmp_path / "crawl"))
 
