@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -35,6 +35,7 @@ from fastreq.client import Client
 from fastreq.loop import run
 from fastreq.messages import Request, Response
 from fastreq.options import Limits, check_count
+from fastreq.trace import Hooks, RedirectFollowed
 
 LOOK_SECONDS = 1.0
 """Between two looks at the parts that are under way."""
@@ -232,6 +233,16 @@ async def _results(
     of_request: dict[str, Any],
     keeps_to_robots: bool,
 ) -> AsyncIterator[Results]:
+    theirs = of_client.get("hooks") or Hooks()
+
+    async def redirected(event: RedirectFollowed) -> None:
+        assert robots is not None
+        await robots.check(event.request)
+        if theirs.redirect is not None and isinstance(told := theirs.redirect(event), Awaitable):
+            await told
+
+    if keeps_to_robots:
+        of_client = {**of_client, "hooks": replace(theirs, redirect=redirected)}
     async with Client(**of_client) as client:
         robots = Robots(client.get) if keeps_to_robots else None
 

@@ -340,7 +340,8 @@ async def test_robots(cli_async, tmp_path, out, more):
     assert ["/a", "/c", "/robots.txt"] == sorted(asked)
 
 
-async def test_robots_behind_a_redirect(cli_async, tmp_path, out):
+@pytest.mark.parametrize("more", [[], ["--workers", 1]], ids=["here", "workers"])
+async def test_robots_behind_a_redirect(cli_async, tmp_path, out, more):
     """Where it leads has to be allowed, too."""
     pytest.importorskip("protego")
     asked = []
@@ -356,7 +357,7 @@ async def test_robots_behind_a_redirect(cli_async, tmp_path, out):
 
     async with scripted(handler) as site:
         path = listed(tmp_path / "urls", [site.url("/moved")])
-        done = await cli_async("fetch", "-i", path, "-o", out, "--robots")
+        done = await cli_async("fetch", "-i", path, "-o", out, "--robots", *more)
     (row,) = rows_of(out)
     assert 1 == done.code, done.errors
     assert "RobotsDisallowed" == row["error"]["type"]
