@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import ssl
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -180,7 +181,7 @@ class Connection(asyncio.BufferedProtocol):
 async def serve(
     host: str, port: int, tls_port: int, tls: ssl.SSLContext | None, ready: Callable[..., None]
 ) -> None:
-    """Listen until SIGTERM, SIGINT or the end of stdin.
+    """Listen until SIGTERM, SIGINT or the end of stdin, unless that is /dev/null.
 
     `ready` is called with `port` and `tls_port`, the latter None without `tls`.
 
@@ -202,7 +203,7 @@ async def serve(
         if sys.platform != "win32":
             loop.add_signal_handler(signal.SIGTERM, stop.set)
             loop.add_signal_handler(signal.SIGINT, stop.set)
-        if sys.stdin:
+        if sys.stdin and not is_null(sys.stdin.fileno()):
             at_end_of_stdin(lambda: loop.call_soon_threadsafe(stop.set))
         ready(**ports)
         await stop.wait()
@@ -214,6 +215,11 @@ async def serve(
 def _port(server: asyncio.Server) -> int:
     port: int = server.sockets[0].getsockname()[1]
     return port
+
+
+def is_null(descriptor: int) -> bool:
+    """Whether it is /dev/null, or its like: a device, and no terminal, which nobody closes."""
+    return stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor)
 
 
 def at_end_of_stdin(call: Callable[[], object]) -> None:
@@ -242,7 +248,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m fastreq.testing.server",
         description="A small HTTP/1.1 server; / lists what it answers. "
-        "Prints its ports as a line of JSON, and ends at SIGTERM or at the end of its input.",
+        "Prints its ports as a line of JSON, and ends at SIGTERM, or at the end of its input "
+        "where that is a pipe or a terminal.",
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0, the default, is any free one")

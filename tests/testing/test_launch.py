@@ -20,11 +20,11 @@ COMMAND = [sys.executable, "-m", "fastreq.testing.server"]
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
-def spawn(*arguments: str) -> subprocess.Popen[bytes]:
+def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
-        [*COMMAND, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+        [*COMMAND, *arguments], stdin=stdin, stdout=pipe, stderr=pipe, env=environment
     )
 
 
@@ -150,6 +150,20 @@ def test_ends_with_its_input() -> None:
         assert 0 == process.wait(10)
         assert process.stderr
         assert b"" == process.stderr.read()
+
+
+@needs_signals
+def test_stays_without_input() -> None:
+    """As in the background, where its input is /dev/null: what takes a while is answered."""
+    with spawn(stdin=subprocess.DEVNULL) as process:
+        assert process.stdout
+        said = json.loads(process.stdout.readline())
+        try:
+            assert b"hello" == fetch(f"http://127.0.0.1:{said['port']}/delay/0.5")
+        finally:
+            process.terminate()
+
+        assert 0 == process.wait(10)
 
 
 @needs_signals
