@@ -62,7 +62,7 @@ def encode_head(request: Request, target: bytes | None = None) -> bytes:
         and request.method in _PLAIN
         and not (body or target)
         and 0 < len(url.target) <= _USUAL_TARGET
-        and b"?" not in url.target  # nor in a query, where there often is a token
+        and not url.query  # where there often is a token
         and len(block) <= _USUAL_BLOCK
     ):
         return _usual_head(request.method, url.target, url.host_field, block)

@@ -297,8 +297,7 @@ class KnownHeads(dict[bytes, ResponseHead]):
 
     def __missing__(self, block: bytes) -> ResponseHead:
         head = parse_head(block)
-        fields = head.lowered
-        if not (head.sets_cookies or b"token:" in fields or b"\r\nlocation:" in fields):
+        if not (head.sets_cookies or head.has(b"location") or head.lowered.find(b"token:") >= 0):
             if len(self) >= MAX_KNOWN_HEADS:
                 self.clear()
             self[block] = head
