@@ -12,6 +12,7 @@ import sys
 from asyncio import sslproto
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -439,6 +440,7 @@ def _is_link_local(address: str) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)  # benchmark: connect
 def _is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
