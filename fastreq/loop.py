@@ -15,9 +15,21 @@ T = TypeVar("T")
 logger = logging.getLogger("fastreq")
 
 
+def asked_for() -> str:
+    """The loop that `FASTREQ_LOOP` asks for in the environment; "" is the fastest.
+
+    Raises:
+        ValueError: there is no such loop.
+    """
+    name = os.environ.get("FASTREQ_LOOP", "")
+    if name not in ("", "asyncio", "uvloop", "winloop"):
+        raise ValueError(f"FASTREQ_LOOP={name!r} in the environment: expected asyncio or uvloop")
+    return name
+
+
 def _uvloop() -> Any:
     """The module uvloop, or winloop on Windows, or None: nothing needs it to be correct."""
-    if os.environ.get("FASTREQ_LOOP") == "asyncio":
+    if asked_for() == "asyncio":
         return None
     try:
         if sys.platform == "win32":

@@ -1,7 +1,7 @@
 """A response as people look at it: a table for a terminal, and one in HTML for a notebook.
 
 Whatever a server says is only text here: nothing that a terminal obeys or a browser runs. Values of
-fields that carry secrets are not shown.
+fields that carry secrets are not shown, nor is what URLs carry of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ LONGEST: Final = 200  # characters of a value
 
 HIDDEN: Final = "[secure]"
 
-_SECRET = re.compile(
-    r"auth|cookie|credential|jwt|key|passw|secret|session|signature|token|webhook|client-id|license"
-    "|honeycomb-team",
-    re.I,
+_WORDS: Final = (
+    "auth|cookie|credential|jwt|key|passw|secret|session|signature|token|webhook|client-id|license"
+    "|honeycomb-team"
 )
+_SECRET = re.compile(_WORDS, re.I)
+_USERINFO = re.compile(r"//[^/?#@\s]*+@")
+_PARAMETER = re.compile(rf"(?<=[?&#])([^=&#\s]{{0,99}}(?:{_WORDS})[^=&#\s]{{0,99}}=)[^&#\s]+", re.I)
 _OPEN: Final = frozenset({"www-authenticate", "proxy-authenticate", "sec-websocket-key"})
 
 Rows: TypeAlias = list[tuple[str, str]]
@@ -67,8 +69,8 @@ def _about(response: Any) -> Iterator[tuple[str, str]]:
     status = f"{response.status} {response.status_message}".rstrip()
     yield "Status", printable(f"{status} ({response.http_version})")
     for earlier in response.history:
-        yield "Redirected", printable(f"{earlier.status} from {earlier.url.redacted}")
-    yield "URL", printable(f"{response.request.method} {response.url.redacted}")
+        yield "Redirected", printable(f"{earlier.status} from {_url(earlier.url.redacted)}")
+    yield "URL", printable(f"{response.request.method} {_url(response.url.redacted)}")
     if peer := response.remote_address:
         yield "From", printable(peer if isinstance(peer, str) else "{} port {}".format(*peer))
     if response.attempts > 1:
@@ -86,7 +88,13 @@ def _fields(response: Any) -> Rows:
 def _value(name: str, value: str) -> str:
     if _SECRET.search(name) and name.lower() not in _OPEN:
         return HIDDEN
+    value = _url(value[: 10 * LONGEST])
     return printable(value if len(value) <= LONGEST else f"{value[:LONGEST]}…")
+
+
+def _url(text: str) -> str:
+    """A text that may have URLs in it, without user names, passwords and secret parameters."""
+    return _PARAMETER.sub(rf"\1{HIDDEN}", _USERINFO.sub("//", text))
 
 
 def _body(response: Any) -> bytes | None:

@@ -43,6 +43,19 @@ def test_the_environment_may_ask_for_asyncio():
     assert "asyncio\n" == said(KIND + "\n    print(fastreq.run(main()))", FASTREQ_LOOP="asyncio")
 
 
+def test_the_environment_may_not_ask_for_what_there_is_not():
+    program = """
+        import fastreq
+
+        try:
+            fastreq.new_event_loop()
+        except ValueError as exc:
+            print(exc)
+    """
+    text = "FASTREQ_LOOP='trio' in the environment: expected asyncio or uvloop\n"
+    assert text == said(program, FASTREQ_LOOP="trio")
+
+
 def test_run_gives_the_result_and_the_error():
     assert "3 ValueError('mine')\n" == said(
         """

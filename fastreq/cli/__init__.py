@@ -17,6 +17,7 @@ from importlib import import_module
 from fastreq import FastreqError, __version__
 from fastreq.cli.arguments import Parser
 from fastreq.cli.exits import INTERRUPTED, OK, USAGE, WRITE, report
+from fastreq.loop import asked_for
 
 COMMANDS = {
     "get": "fetch a URL; what `fastreq URL` does",
@@ -56,7 +57,12 @@ def _run(arguments: list[str]) -> int:
     module = import_module(f"fastreq.cli.{command}")
     parser = Parser(command)
     module.add_arguments(parser)
-    code: int = module.run(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    try:
+        asked_for()
+    except ValueError as exc:
+        parser.error(str(exc))
+    code: int = module.run(options)
     return code
 
 

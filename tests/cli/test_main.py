@@ -53,6 +53,13 @@ def test_a_slip_of_a_command(cli, word, meant):
     assert f"fastreq: {word!r} is no command; did you mean {meant!r}?\n" == done.errors
 
 
+def test_a_loop_that_there_is_not(cli, monkeypatch):
+    monkeypatch.setenv("FASTREQ_LOOP", "trio")
+    done = cli("http://127.0.0.1:1/")
+    assert (2, b"") == (done.code, done.out)
+    assert "FASTREQ_LOOP='trio' in the environment: expected asyncio or uvloop" in done.errors
+
+
 def test_main_gives_the_exit_code():
     """As `[project.scripts]` expects of `fastreq.cli:main`."""
     assert 2 == main(["get"])

@@ -6,7 +6,7 @@ import sys
 import pytest
 from servers.scripted import reply, serving
 
-from fastreq import Client, Response
+from fastreq import URL, Client, Response
 from fastreq.policies.redirects import DEFAULT_SENSITIVE
 
 
@@ -51,6 +51,19 @@ def test_no_secret_is_shown(shown):
     text = shown(Response(200, headers=dict.fromkeys(names, "hush")))
     assert "hush" not in text
     assert len(names) == text.count("[secure]")
+
+
+def test_no_secret_of_a_url_is_shown(shown):
+    """Wherever it stands: who leads elsewhere may say a password, or a token."""
+    target = "http://me:hush@example.com/?a=plain&X-Amz-Signature=hush#access_token=hush"
+    fields = {"Location": target, "Refresh": f"0; url={target}", "Link": f"<{target}>; rel=next"}
+    response = Response(302, headers=fields)
+    response.request.url = URL("http://me:hush@localhost/?a=plain&api_key=hush")
+
+    text = shown(response)
+    assert "hush" not in text
+    assert 4 == text.count("a=plain")
+    assert 3 == text.count("example.com/?")
 
 
 def test_challenges_are_shown(shown):
