@@ -286,7 +286,7 @@ class Call:
             while signed is not None:
                 response = await self._retried(signed, rounds.again)
                 try:
-                    if rounds.needs_body_of_answer(signed):
+                    if rounds.needs_body_of_answer(response.request):
                         await response.aread()
                     signed = rounds.answer(response)
                     if signed is not None and not replayable(signed.body):

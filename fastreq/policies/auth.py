@@ -41,8 +41,8 @@ class Auth:
 
     needs_response_body: bool = False
     """The flow looks at the bodies of all answers, so that each is read before it is given, even
-    where the caller wants a stream. That of a request to another URL than the caller's, such as
-    one for a token, is read in any case."""
+    where the caller wants a stream. That of a request to another origin or path than the
+    caller's, such as one for a token, is read in any case."""
 
     def flow(self, request: Request) -> Generator[Request, Response, None]:
         """Yield the request to be sent; get its response; yield another to be sent, or return.
@@ -234,8 +234,10 @@ class Rounds:
         return sent if sent.sign_again is None else sent.sign_again(sent)
 
     def needs_body_of_answer(self, sent: Request) -> bool:
-        """Whether the flow may look at the body of what is answered to this."""
-        return self._auth.needs_response_body or sent.url != self._request.url
+        """Whether the flow may look at the body of what is answered to this: not of the caller's
+        own, which may be a stream without an end, also where a signature was put into its query."""
+        mine, url = self._request.url, sent.url
+        return self._auth.needs_response_body or (url.origin, url.path) != (mine.origin, mine.path)
 
     def answer(self, response: Response) -> Request | None:
         """What is to be sent after this; None: this response is the caller's."""

@@ -533,6 +533,52 @@ async def test_a_token_may_be_fetched_for_a_stream(streams):
         assert "Token t1" == sent_to(server)
 
 
+async def test_who_signs_the_query_leaves_a_stream_alone():
+    """It has no end that anybody could wait for."""
+
+    async def endless(conn):
+        await conn.read_request()
+        await conn.send(b"HTTP/1.1 200 OK\r\n\r\nfirst")
+        await conn.wait_closed()
+
+    def sign(request):
+        request.url = request.url.with_query("key=1")
+        return request
+
+    async with (
+        scripted(endless) as server,
+        Client(auth=sign, timeout=5) as client,
+        client.stream("GET", server.url("/")) as response,
+    ):
+        assert b"first" == await anext(response.iter_bytes())
+
+
+async def test_a_retry_that_asks_for_a_token_reads_it_for_a_stream_too():
+    """What is read goes by what was sent last, and not by what was tried first."""
+
+    class Old(TokenAuth):
+        token_is_old = False
+
+        def flow(self, request):
+            if self.token_is_old:
+                self.token = None
+            self.token_is_old = True
+            return super().flow(request)
+
+    async with (
+        serving(reply(b'{"token": "t2"}')) as door,
+        serving(reply(status="503 Busy"), reply(b"the stream")) as server,
+    ):
+        auth = Old(door.url("/"), "pw")
+        auth.token = "t1"
+        async with (
+            Client(auth=auth, retry=fastreq.Retry(1, backoff=0)) as client,
+            client.stream("GET", server.url("/")) as response,
+        ):
+            assert b"the stream" == await response.aread()
+        assert ["Token t1", "Token t2"] == [sent_to(server, 0), sent_to(server, 1)]
+
+
 class Reading(Auth):
     """Looks at all bodies, and answers what they ask."""
 

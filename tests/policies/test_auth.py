@@ -318,7 +318,7 @@ def test_a_pickled_request_knows_no_password():
 
 
 def test_bodies_that_a_flow_may_look_at():
-    """All, if it says so; else that of its own requests, to other URLs."""
+    """All, if it says so; else that of its own requests, to other paths and origins."""
 
     class Looking(Auth):
         needs_response_body = True
@@ -326,6 +326,8 @@ def test_bodies_that_a_flow_may_look_at():
     request, token = request_to(), request_to("https://example.com/token")
     assert not Rounds(Auth(), request).needs_body_of_answer(request.with_field("A", "b"))
     assert Rounds(Auth(), request).needs_body_of_answer(token)
+    signed = request_to(f"{request.url}?key=1")
+    assert not Rounds(Auth(), request).needs_body_of_answer(signed)
     assert Rounds(Looking(), request).needs_body_of_answer(request)
 
 
