@@ -21,7 +21,6 @@ from typing import Any, Protocol, TypeAlias, cast
 from fastreq.building import SendOptions
 from fastreq.content.decode import codings_of, pieces
 from fastreq.content.reading import too_large
-from fastreq.content.sources import replayable
 from fastreq.deadline import NEVER
 from fastreq.engine import Engine
 from fastreq.errors import (
@@ -289,8 +288,6 @@ class Call:
                     if rounds.needs_body_of_answer(response.request):
                         await response.aread()
                     signed = rounds.answer(response)
-                    if signed is not None and not replayable(signed.body):
-                        raise StreamConsumed(f"{response!r}: a body that was a stream is gone")
                 except BaseException:
                     await response.aclose()
                     raise

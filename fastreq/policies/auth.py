@@ -22,7 +22,8 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from fastreq.errors import LocalProtocolError
+from fastreq.content.sources import replayable
+from fastreq.errors import LocalProtocolError, StreamConsumed
 from fastreq.messages import Request, Response
 from fastreq.url import URL
 
@@ -209,6 +210,7 @@ class Rounds:
         self._request = request
         self._flow: Generator[Request, Response, None] | None = None
         self._is_first = True  # no answer has been given to the flow
+        self._sent: list[object] = []  # the bodies of what was answered
 
     def __repr__(self) -> str:
         return f"<Rounds {self._auth!r}>"
@@ -240,14 +242,24 @@ class Rounds:
         return self._auth.needs_response_body or (url.origin, url.path) != (mine.origin, mine.path)
 
     def answer(self, response: Response) -> Request | None:
-        """What is to be sent after this; None: this response is the caller's."""
+        """What is to be sent after this; None: this response is the caller's.
+
+        Raises:
+            StreamConsumed: it has a body that was sent before, and is a stream.
+            TypeError: the flow yields no Request.
+        """
         self._is_first = False
         if self._flow is None:
             return None
+        self._sent.append(response.request.body)
         try:
-            return self._checked(self._flow.send(response))
+            following = self._checked(self._flow.send(response))
         except StopIteration:
             return None
+        body = following.body
+        if any(body is sent for sent in self._sent) and not replayable(body):
+            raise StreamConsumed(f"{response!r}: a body that was a stream is gone")
+        return following
 
     def _checked(self, given: Any) -> Request:
         if not isinstance(given, Request):

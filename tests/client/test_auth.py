@@ -533,6 +533,35 @@ async def test_a_token_may_be_fetched_for_a_stream(streams):
         assert "Token t1" == sent_to(server)
 
 
+class Twice:
+    """Gives the same pieces to each that asks, though nobody can know that beforehand."""
+
+    async def __aiter__(self):
+        yield b"pie"
+        yield b"ces"
+
+
+async def test_a_stream_that_was_not_sent_yet_is_there_when_the_token_is():
+    token = reply(b'{"token": "t1"}')
+    async with serving(token) as door, serving(reply()) as server:
+        async with Client(auth=TokenAuth(door.url("/"), "pw")) as client:
+            response = await client.post(server.url("/"), content=Twice())
+        assert (200, 2) == (response.status, response.attempts)
+        assert b"pieces" == received(server).body
+
+
+async def test_a_stream_that_was_sent_is_not_sent_with_the_next_token():
+    """It may give nothing the second time, and look fine."""
+    token = reply(b'{"token": "t1"}')
+    async with serving(token) as door, serving(reply(status=DENIED)) as server:
+        auth = TokenAuth(door.url("/"), "pw")
+        auth.token = "t0"
+        async with Client(auth=auth) as client:
+            with pytest.raises(fastreq.StreamConsumed, match="a stream is gone"):
+                await client.post(server.url("/"), content=Twice())
+        assert 1 == len(server.requests)
+
+
 async def test_who_signs_the_query_leaves_a_stream_alone():
     """It has no end that anybody could wait for."""
 
