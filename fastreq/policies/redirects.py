@@ -72,6 +72,7 @@ def next_request(
     if not location:
         return None
     following = copy.copy(request)
+    following.sign_again = None  # of who is asked here, if it is a request that was sent before
     following.url = _target(request, response, location)
     fields = following.fields
     dropped: set[str] = set()

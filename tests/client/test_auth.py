@@ -868,3 +868,24 @@ async def test_httpbin_digest_goes_stale(httpbin):
     async with Client(auth=Digest("user", "passwd")) as client:
         url = httpbin.url("/digest-auth/auth/user/passwd/MD5/1")
         assert [200] * 4 == [(await client.get(url)).status for _ in range(4)]
+
+
+async def test_1d_a_signed_request_that_is_sent_again_is_not_signed_elsewhere():
+    """Not where it was redirected to, and a kept connection was closed (TRUST 1d)."""
+
+    async def elsewhere(conn):
+        await conn.read_request()
+        await conn.send(reply(b"there"))
+        if conn.server.connections == 1:
+            await conn.read_request()  # and hangs up
+
+    async with scripted(elsewhere) as other:
+        challenge = 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"'
+        answers = (reply(b"", challenge, status=DENIED), reply(), moved(other.url("/")))
+        async with serving(*answers) as server, Client() as client:
+            await client.get(other.url("/"))
+            response = await client.get(server.url("/"), auth=Digest("user", "password"))
+            response = await client.send(response.request)
+
+            assert (b"there", 3) == (response.body, len(other.requests))
+            assert [None] * 3 == [sent_to(other, number) for number in range(3)]

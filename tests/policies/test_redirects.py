@@ -474,3 +474,12 @@ def test_the_text_of_a_long_loop_is_short():
     with pytest.raises(TooManyRedirects) as caught:
         chain(hops, urls[0])
     assert len(str(caught.value)) < 2000
+
+
+def test_1d_a_request_that_was_signed_is_not_signed_for_where_it_leads():
+    """As it is where the `request` of a response is sent once more."""
+    signed = ask(fields=[("Authorization", "Digest ...")])
+    signed.sign_again = lambda request: request.with_field("Authorization", "secret")
+    for location in ("/there", "http://b.example/"):
+        assert next_request(signed, redirect(signed, location)).sign_again is None
+    assert signed.sign_again is not None
