@@ -392,9 +392,10 @@ class Response:
 
     def read_through(self, wrap: Callable[[Stream], Stream]) -> bool:
         """Have a body that streams be read from what `wrap` makes of it; False: it is whole."""
-        if self._stream is not None:
-            self._stream.read_through(wrap)
-        return self._stream is not None
+        if self._stream is None or self.is_read:
+            return False
+        self._stream.read_through(wrap)
+        return True
 
     def when_ended(self, call: Callable[[FastreqError | None], None]) -> None:
         """Have `call` called once the body has ended, or has failed: at once, if it has."""
