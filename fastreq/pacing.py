@@ -219,10 +219,16 @@ async def leave(turn: AsyncExitStack, error: BaseException | None) -> None:
 
 
 async def leave_with(turn: AsyncExitStack, response: Response) -> None:
-    """Close a turn now that there is a response; where its body streams, once that has ended."""
+    """Close a turn now that there is a response; where its body streams, once that has ended.
+
+    Cancelling, as any error, drops the response."""
     is_another_protocol = response.status == 101
     if is_another_protocol or not response.read_through(lambda stream: _InTurn(stream, turn)):
-        await leave(turn, None)
+        try:
+            await leave(turn, None)
+        except BaseException:
+            await response.aclose()
+            raise
 
 
 _leaving: set[asyncio.Task[None]] = set()

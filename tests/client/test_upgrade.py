@@ -166,6 +166,41 @@ async def test_who_is_cancelled_as_the_server_switches_leaves_no_connection(wire
             await ended.wait()
 
 
+class Slow:
+    """A limiter that takes its time to be left."""
+
+    def __init__(self):
+        self.is_left = asyncio.Event()
+
+    async def __aenter__(self):
+        pass
+
+    async def __aexit__(self, *exc):
+        self.is_left.set()
+        await asyncio.sleep(60)
+
+
+async def test_who_is_cancelled_as_a_limiter_is_left_leaves_no_connection():
+    """The server has switched, and nobody else knows of the transport."""
+
+    async def handler(conn):
+        try:
+            await echoing(conn)
+        finally:
+            ended.set()
+
+    ended, limiter = asyncio.Event(), Slow()
+    policy = fastreq.Policy(limiter=limiter)
+    async with scripted(handler) as server, Client(policy=policy) as client:
+        asking = asyncio.create_task(client.upgrade(server.url("/"), "echo"))
+        async with asyncio.timeout(5):
+            await limiter.is_left.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await ended.wait()
+
+
 async def test_the_deadlines_of_the_request_are_over():
     async with scripted(echoing) as server, Client(timeout=Timeout(read=0.1, total=0.2)) as client:
         _, transport, received_already = await client.upgrade(server.url("/"), "echo")
