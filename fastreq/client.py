@@ -372,6 +372,7 @@ class Client:
 
         Raises:
             HTTPStatusError, RemoteProtocolError: what came is no stream of events.
+            ClientClosed: the client is closed, or was meanwhile.
         """
         if self._builder.defaults.timeout is DEFAULT_TIMEOUT:
             options = {"timeout": EVENTS_TIMEOUT, **options}
@@ -379,6 +380,7 @@ class Client:
             follow_events(
                 lambda: self.build_request(method, url, **options),
                 lambda request: self.send(request, stream=True),
+                lambda: self._policies.waits.until_closed("waited to go on with its events"),
             )
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from typing import Self
 
@@ -65,14 +65,17 @@ class Events:
 
 
 async def follow_events(
-    build: Callable[[], Request], send: Callable[[Request], Awaitable[Response]]
+    build: Callable[[], Request],
+    send: Callable[[Request], Awaitable[Response]],
+    until_closed: Callable[[], AbstractAsyncContextManager[None]],
 ) -> AsyncGenerator[ServerSentEvent]:
     """The events of what `build` requests and `send` opens (WHATWG HTML, section 9.2.3).
 
     A connection that ends or breaks is opened again after the time that the server asked for
     (twice as long after each failure in a row, with jitter), with the id of the last event. An
     event ends such a row, and so does a stream that lasted for that time. A 204 ends the events,
-    and any other answer than a stream of them is an error.
+    and any other answer than a stream of them is an error. A wait within `until_closed()` ends with
+    the client.
     """
     parser, failures, pause = EventParser(), 0, DEFAULT_RETRY
     while True:
@@ -98,7 +101,8 @@ async def follow_events(
             failures += 1
         if parser.retry is not None:  # it holds until the server says another
             pause = parser.retry / 1000
-        await asyncio.sleep(_seconds(pause, failures, came))
+        async with until_closed():
+            await asyncio.sleep(_seconds(pause, failures, came))
         parser = EventParser(parser.last_event_id)
 
 

@@ -300,7 +300,9 @@ async def test_a_response_that_was_a_stream_and_is_read_holds_up_nobody():
     async with serving(reply(b"hello")) as server, Client() as inner:
         for transport in handing_on(inner, server.url("/")):
             policy = fastreq.Policy(limiter=asyncio.Semaphore(1))
-            async with Client(transport=transport, policy=policy, timeout=Timeout(pool=5)) as client:
+            async with Client(
+                transport=transport, policy=policy, timeout=Timeout(pool=5)
+            ) as client:
                 kept = [await client.get("http://a.test/") for _ in range(2)]
                 assert ["hello"] * 2 == [response.text for response in kept]
 

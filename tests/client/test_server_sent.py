@@ -425,3 +425,17 @@ async def test_events_that_were_broken_off_have_not_ended():
             await anext(events)
         with pytest.raises(fastreq.StreamConsumed):
             await anext(events)
+
+
+async def test_closing_the_client_ends_the_wait_for_the_next_stream():
+    """However long the server has asked for."""
+    client = Client()
+    async with serving(until_close("retry: 600000\ndata: a\n\n")) as server:
+        events = client.events(server.url("/"))
+        assert "a" == (await anext(events)).data
+        waiting = asyncio.create_task(anext(events))
+        while client.stats().total.open:
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        with pytest.raises(fastreq.ClientClosed, match="waited to go on"):
+            await asyncio.wait_for(waiting, 5)
