@@ -251,6 +251,9 @@ class Call:
             while following := next_request(request, response, self._policies.sensitive):
                 hops.add(response.request)
                 self._at_home = self._at_home and same_origin(request.url, following.url)
+                if not self._at_home and following.options is not None:
+                    # Nor do they go there with who sends it once more, as `response.request`.
+                    following.options = following.options._replace(auth=None, auth_is_own=True)
                 await response.aclose()
                 if (hooks := self._policies.hooks) is not None and hooks.redirect is not None:
                     told = hooks.redirect(RedirectFollowed(response, following))

@@ -4,6 +4,7 @@ Passwords are secrets, and `canary.check()` looks who has seen them, also in bas
 """
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import re
@@ -889,3 +890,27 @@ async def test_1d_a_signed_request_that_is_sent_again_is_not_signed_elsewhere():
 
             assert (b"there", 3) == (response.body, len(other.requests))
             assert [None] * 3 == [sent_to(other, number) for number in range(3)]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_1d_credentials_are_not_in_what_led_elsewhere(answers):
+    """Whoever sends the request of a response, or of an error, once more gives none away."""
+
+    async def elsewhere(conn):
+        await conn.read_request()
+        if answers:
+            await conn.send(reply())
+
+    async with scripted(elsewhere) as other, serving(moved(other.url("/"))) as server:
+        async with Client() as client:
+            try:
+                response = await client.get(server.url("/"), auth=("user", "password"))
+                led = response.request
+            except fastreq.ReadError as exc:
+                led = exc.request
+            assert other.url("/") == str(led.url)
+            with contextlib.suppress(fastreq.ReadError):
+                await client.send(led)
+
+        assert "Basic" in sent_to(server)
+        assert [None, None] == [sent_to(other, number) for number in range(2)]
