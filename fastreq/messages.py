@@ -294,8 +294,10 @@ class Response:
 
     def __getstate__(self) -> dict[str, Any]:
         course = _Past(self.remote_address, self._course.trailers, self.timings)
-        request = self.request.without_options()
-        return {**self.__dict__, "request": request, "_course": course, "_stream": None}
+        state = {**self.__dict__, "request": self.request.without_options(), "_course": course}
+        state["_headers"] = copy.copy(self._headers)  # a copy may be changed
+        state["_history"] = copy.copy(self._history)
+        return {**state, "_cookies": None, "_stream": None}
 
     # ---- the head
 

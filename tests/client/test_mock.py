@@ -265,6 +265,18 @@ async def test_one_response_for_all_requests():
     assert "the same" == first.text == second.text
 
 
+async def test_what_is_changed_in_one_response_is_not_in_the_next():
+    given = Response(200, headers={"A": "1"})
+    async with client_of(lambda request: given) as client:
+        first = await client.get("http://a.test/")
+        first.headers["A"] = "2"
+        first.history.append(given)
+        second = await client.get("http://a.test/")
+
+    assert ("2", "1", "1") == (first.headers["A"], second.headers["A"], given.headers["A"])
+    assert [] == second.history == given.history
+
+
 # ---- responses of a real client, handed on
 
 
