@@ -238,6 +238,8 @@ class Rounds:
     def needs_body_of_answer(self, sent: Request) -> bool:
         """Whether the flow may look at the body of what is answered to this: not of the caller's
         own, which may be a stream without an end, also where a signature was put into its query."""
+        if isinstance(self._auth, _Function):  # it is shown no answer at all
+            return False
         mine, url = self._request.url, sent.url
         return self._auth.needs_response_body or (url.origin, url.path) != (mine.origin, mine.path)
 

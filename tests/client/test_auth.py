@@ -563,7 +563,8 @@ async def test_a_stream_that_was_sent_is_not_sent_with_the_next_token():
         assert 1 == len(server.requests)
 
 
-async def test_who_signs_the_query_leaves_a_stream_alone():
+@pytest.mark.parametrize("signed", ["/?key=1", "/of/key/1"])
+async def test_who_signs_the_url_leaves_a_stream_alone(signed):
     """It has no end that anybody could wait for."""
 
     async def endless(conn):
@@ -572,7 +573,7 @@ async def test_who_signs_the_query_leaves_a_stream_alone():
         await conn.wait_closed()
 
     def sign(request):
-        request.url = request.url.with_query("key=1")
+        request.url = request.url.join(signed)
         return request
 
     async with (

@@ -328,6 +328,7 @@ def test_bodies_that_a_flow_may_look_at():
     assert Rounds(Auth(), request).needs_body_of_answer(token)
     signed = request_to(f"{request.url}?key=1")
     assert not Rounds(Auth(), request).needs_body_of_answer(signed)
+    assert not Rounds(to_auth(lambda _: token), request).needs_body_of_answer(token)
     assert Rounds(Looking(), request).needs_body_of_answer(request)
 
 
