@@ -11,9 +11,11 @@ import gzip
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from fastreq.errors import FastreqError
@@ -23,6 +25,7 @@ MAX_PLACES: Final = 50_000  # that a sitemap may name
 MAX_SIZE: Final = 50 * 2**20  # bytes of a sitemap, not compressed
 
 _GZIP: Final = b"\x1f\x8b"
+_NOTE = re.compile(r"[0-9]{6}\.json(?:\.tmp)?")  # the files in the folder
 
 
 class Place(NamedTuple):
@@ -65,11 +68,15 @@ class Sitemaps:
         get: gives the body of a URL; raises FastreqError.
         folder: where it is kept what they named, so that a run that goes on finds the same places
             with the same numbers; None: nowhere.
+        goes_on: whether this is such a run; else what another has kept there is removed.
     """
 
-    def __init__(self, get: Callable[[str], Awaitable[bytes]], folder: str | None) -> None:
+    def __init__(
+        self, get: Callable[[str], Awaitable[bytes]], folder: str | None, *, goes_on: bool
+    ) -> None:
         self._get = get
         self._folder = folder
+        self._goes_on = goes_on
         self._seen: set[str] = set()
 
     async def follow(self, url: str) -> list[Place]:
@@ -79,6 +86,8 @@ class Sitemaps:
         if len(self._seen) >= MAX_SITEMAPS:
             return [Place(url, error=f"the index names more than {MAX_SITEMAPS} sitemaps")]
         number = len(self._seen)
+        if not number and not self._goes_on:
+            self._forget()
         self._seen.add(url)
         kept = self._kept(number, url)
         if kept is None:
@@ -92,6 +101,14 @@ class Sitemaps:
         except FastreqError as exc:
             return [Place(url, error=f"no sitemap: {exc}")]
         return await asyncio.to_thread(read, url, body)  # a large one would hold up everything
+
+    def _forget(self) -> None:
+        """Remove what another run has kept, and nothing else."""
+        if self._folder is None:
+            return
+        for path in Path(self._folder).glob("*.json*"):  # of no folder, there are none
+            if _NOTE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _file(self, number: int) -> str:
         return os.path.join(self._folder or "", f"{number:06d}.json")

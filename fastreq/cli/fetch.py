@@ -94,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         return _refuse_arguments(f"cannot read {options.input!r}: {exc.strerror}")
     allow_files(options.concurrency)
+    options.resume = options.resume and _is_begun(options)
     try:
         with closing(given):
             if options.column and given.kind != "csv":
@@ -114,10 +115,14 @@ def run(options: argparse.Namespace) -> int:
         return exits.INTERRUPTED
 
 
+def _is_begun(options: argparse.Namespace) -> bool:
+    """Whether there is something to go on with."""
+    return os.path.isfile(options.output) or os.path.isdir(f"{options.output}.parts")
+
+
 def _show_how_to_go_on(options: argparse.Namespace) -> None:
     """Print the command that goes on, if there is a file to go on with."""
-    parts = f"{options.output}.parts"
-    if os.path.isfile(options.output) or os.path.isdir(parts):
+    if _is_begun(options):
         again = [word for word in sys.argv[1:] if word != "--resume"]
         print(f"to go on: {exits.program()} {shlex.join(again)} --resume", file=sys.stderr)
 
@@ -290,13 +295,11 @@ def _follower(
 ) -> Follow:
     """What follows sitemaps; what they named is kept beside the output, to go on with."""
     folder = f"{options.output}.sitemaps" if options.output != "-" else None
-    if folder is not None and not options.resume:
-        shutil.rmtree(folder, ignore_errors=True)
 
     async def get(url: str) -> bytes:
         return (await send(client.build_request("GET", url))).raise_for_status().body
 
-    sitemaps = Sitemaps(get, folder)
+    sitemaps = Sitemaps(get, folder, goes_on=options.resume)
 
     async def follow(url: str) -> list[Item]:
         found = await sitemaps.follow(url)

@@ -113,9 +113,26 @@ async def test_going_on_finds_the_same_places(cli_async, tmp_path):
         assert [row["url"] for row in first] == [row["url"] for row in rows_of(out)]
         assert 1 == site.asked.count("b")
 
-        out.unlink()  # begun anew, it is asked for anew
-        await cli_async(*command)
-        assert server.url("/8") in {row["url"] for row in rows_of(out)}
+        mine = tmp_path / "out.jsonl.sitemaps" / "mine"
+        mine.write_text("precious")
+        for more in [], ["--resume"]:  # begun anew, it is asked for anew
+            out.unlink()
+            site.files["a"] = sitemap(server.url(f"/8{len(more)}"))
+            await cli_async(*command, *more)
+            assert server.url(f"/8{len(more)}") in {row["url"] for row in rows_of(out)}
+        assert "precious" == mine.read_text()
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", 1]], ids=["one", "workers"])
+async def test_a_folder_of_others(cli_async, tmp_path, workers):
+    """A list has no use for a folder of that name."""
+    others = tmp_path / "out.jsonl.sitemaps" / "000000.json"
+    others.parent.mkdir()
+    others.write_text("precious")
+    given = tmp_path / "urls"
+    given.write_text("no url\n")
+    assert 1 == (await cli_async("fetch", "-i", given, "-o", tmp_path / "out.jsonl", *workers)).code
+    assert "precious" == others.read_text()
 
 
 # ---- without a server
@@ -162,10 +179,10 @@ async def test_too_many_sitemaps(monkeypatch, tmp_path):
     async def get(url):
         raise FastreqError("not there")
 
-    following = Sitemaps(get, str(tmp_path / "kept"))
+    following = Sitemaps(get, str(tmp_path / "kept"), goes_on=False)
     assert [Place("a", error="no sitemap: not there")] == await following.follow("a")
     (found,) = await following.follow("b")
     assert "more than 1 sitemaps" in found.error
 
     with pytest.raises(ValueError, match="of another index"):
-        await Sitemaps(get, str(tmp_path / "kept")).follow("b")
+        await Sitemaps(get, str(tmp_path / "kept"), goes_on=True).follow("b")
