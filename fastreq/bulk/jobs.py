@@ -13,7 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -247,6 +247,15 @@ class Folder:
             return set(filter(_PART.fullmatch, os.listdir(self.path)))
         except FileNotFoundError:
             return set()
+
+
+def remove(path: str) -> None:
+    """Remove the folder of a job that is done with; it stays where others have something in it."""
+    with suppress(OSError):
+        for name in os.listdir(path):
+            if name in (MANIFEST, LOCK) or _PART.fullmatch(name) or _UNFINISHED.fullmatch(name):
+                os.remove(os.path.join(path, name))
+        os.rmdir(path)
 
 
 def _place(name: str) -> str:

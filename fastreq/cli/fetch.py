@@ -7,7 +7,6 @@ import asyncio
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
@@ -27,7 +26,7 @@ from fastreq import (
     Response,
     Retry,
 )
-from fastreq.bulk import bodies, inputs
+from fastreq.bulk import bodies, inputs, jobs
 from fastreq.bulk.ahead import Ahead
 from fastreq.bulk.aside import Aside
 from fastreq.bulk.bodies import Bodies, bodies_of
@@ -359,7 +358,7 @@ def _spread(given: Input, options: argparse.Namespace) -> int:
             with suppress(OSError):
                 os.remove(out)
         raise
-    shutil.rmtree(parts, ignore_errors=True)
+    jobs.remove(parts)
     return exits.WRONG if report.failed else exits.OK
 
 
@@ -374,7 +373,7 @@ def _see_to_the_end(given: Input, output: Output, options: argparse.Namespace, p
         items += 1
     if items != output.done.rows:
         return _refuse(f"{options.output} has {output.done.rows} rows, of {items}; use another -o")
-    shutil.rmtree(parts, ignore_errors=True)
+    jobs.remove(parts)
     return exits.OK if output.done.rows == output.done.ok else exits.WRONG
 
 
@@ -435,7 +434,7 @@ def _merge(report: fastreq.FanOutReport, output: Output, out: str) -> None:
     Raises:
         OSError: it cannot be written, or rows are missing in it.
     """
-    temporary = f"{out}.tmp"
+    temporary = f"{out}.parts.tmp"
     rows = 0
     try:
         with open(temporary, "wb") as merged:

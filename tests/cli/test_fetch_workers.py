@@ -157,6 +157,20 @@ def test_killed_after_it_was_done(cli, server, tmp_path, out):
     assert before == out.read_bytes()
 
 
+def test_what_others_have_beside_it(cli, server, tmp_path, out):
+    """It stays as it is, when the parts are removed."""
+    path = listed(server, tmp_path, 5)
+    parts = out.with_name("out.jsonl.parts")
+    parts.mkdir()
+    others = [parts / "mine", out.with_name("out.jsonl.tmp")]
+    for other in others:
+        other.write_text("precious")
+    for _ in range(2):  # done, and found to be done
+        assert 0 == cli("fetch", "-i", path, "-o", out, "--workers", 1, "--resume").code
+        assert ["precious", "precious"] == [other.read_text() for other in others]
+        assert ["mine"] == os.listdir(parts)
+
+
 def test_an_output_that_is_not_of_this_job(cli, server, tmp_path, out):
     """It is left as it is, and what lies beside it."""
     path = listed(server, tmp_path, 5)
