@@ -219,8 +219,7 @@ async def _fetch(given: Input, output: Output, options: argparse.Namespace) -> i
                 async for result in results:
                     _write(result, output, kept, shown)
         except BaseException:
-            if shown.done:
-                shown.show(end=True)
+            shown.show_broken_off()
             raise
         finally:
             if robots is not None:
@@ -386,17 +385,21 @@ def _fan_out(given: Input, parts: str, options: argparse.Namespace) -> fastreq.F
         shown.set(state)
         shown.show_if_due()
 
-    report = fastreq.fan_out(
-        feed.items(),
-        parts,
-        executor=options.scheduler or options.workers,
-        concurrency=options.concurrency,
-        progress=tell,
-        robots=options.robots,
-        bodies=options.bodies,
-        bodies_folder=f"{options.output}.bodies",
-        **_client_options(options),
-    )
+    try:
+        report = fastreq.fan_out(
+            feed.items(),
+            parts,
+            executor=options.scheduler or options.workers,
+            concurrency=options.concurrency,
+            progress=tell,
+            robots=options.robots,
+            bodies=options.bodies,
+            bodies_folder=f"{options.output}.bodies",
+            **_client_options(options),
+        )
+    except BaseException:
+        shown.show_broken_off()
+        raise
     shown.show(end=True)
     return report
 

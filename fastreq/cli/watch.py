@@ -129,6 +129,13 @@ class Watch:
                 print(f"fetch: {text or self._line()}", file=sys.stderr, flush=True)
             self._told = self.done
 
+    def show_broken_off(self) -> None:
+        """Show how far it has come, if anything was done; the line of a bar is never left open."""
+        if self.done:
+            self.show(end=True)
+        elif self._kind == "bar":
+            redraw("")
+
     def _part(self) -> float | None:
         """How much of what this run has to do is done, where that can be known."""
         fraction = self._fraction()

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pytest
@@ -568,6 +568,29 @@ def test_a_bar_on_a_terminal(on_terminal, server, tmp_path, out):
     assert 0 == code
     assert shown.count(b"\r\x1b[K") > 1
     assert b"400 done, 400 ok, 0 failed" in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+@pytest.mark.parametrize("more", [[], ["--workers", 1]], ids=["here", "workers"])
+def test_a_bar_that_is_broken_off(start, server, tmp_path, out, more):
+    """How to go on is said in a line of its own, whether anything was done or not."""
+    import pty
+
+    path = listed(tmp_path / "urls", [f"{server.url}/delay/30"])
+    main, terminal = pty.openpty()
+    given = ["fetch", "-i", path, "-o", out, "--progress", "bar", *more]
+    with start(*given, stderr=terminal, stdin=subprocess.DEVNULL) as process:
+        os.close(terminal)
+        shown = b""
+        while b"0 done" not in shown:
+            shown += os.read(main, 4096)
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # as Linux says that nobody has the other end any more
+            while data := os.read(main, 4096):
+                shown += data
+        assert 130 == process.wait(20)
+    os.close(main)
+    assert b"\r\x1b[Kto go on: " in shown
 
 
 def test_memory_is_flat(start, server, tmp_path, out):

@@ -90,6 +90,17 @@ def test_plain(clock, capsys):
     ) == capsys.readouterr().err
 
 
+@pytest.mark.parametrize("done", [0, 3])
+def test_broken_off(clock, capsys, done):
+    """What is said next has a line of its own."""
+    watched = Watch("bar", lambda: None)
+    watched.show()
+    watched.count(done, done, 0)
+    watched.show_broken_off()
+    last = capsys.readouterr().err.rpartition("\r\x1b[K")[2]
+    assert ("fetch: 3 done, 3 ok, 0 failed, 0/s, 0 bytes/s\n" if done else "") == last
+
+
 def test_nothing_left(clock, capsys):
     watched = Watch("plain", lambda: 1.0)
     for _ in range(2000):
