@@ -95,6 +95,7 @@ class Input:
         self._raw = _stdin() if path == "-" else cast(BinaryIO, open(path, "rb"))  # noqa: SIM115
         self._size, self.blocks = _size_of(self._raw)
         self._is_read = False
+        self._is_index = False  # of sitemaps
         self._file = self._raw
         if path.lower().endswith(".gz"):
             self._file = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw))
@@ -110,8 +111,8 @@ class Input:
 
     @property
     def fraction(self) -> float | None:
-        """How much of it has been read, where that can be known."""
-        if not self._size or self._raw.closed:
+        """How much of it has been read, where that can be known, and says how much is to do."""
+        if not self._size or self._raw.closed or self._is_index:
             return None
         return min(1.0, self._raw.tell() / self._size)
 
@@ -172,6 +173,7 @@ class Input:
 
     def _places(self) -> Iterator[Item]:
         for number, place in enumerate(places(self._file)):
+            self._is_index = place.is_sitemap
             yield Item(number, place.url, is_sitemap=place.is_sitemap)
 
 

@@ -79,6 +79,19 @@ def test_what_is_no_sitemap(read, root):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize(
+    ("root", "kind", "fraction"), [("urlset", "url", 1.0), ("sitemapindex", "sitemap", None)]
+)
+def test_how_much_was_read(tmp_path, root, kind, fraction):
+    """Of an index that says nothing: what its sitemaps name is not in it."""
+    path = tmp_path / "sitemap.xml"
+    path.write_text(f"<{root}><{kind}><loc>http://h/a</loc></{kind}></{root}>")
+    with closing(Input(str(path), None, "url")) as given:
+        assert 0.0 == given.fraction
+        assert 1 == len(list(given))
+        assert fraction == given.fraction
+
+
 def test_what_may_block(tmp_path):
     """Reading a file cannot take for ever, reading a pipe can."""
     file, pipe = tmp_path / "file", tmp_path / "pipe"
