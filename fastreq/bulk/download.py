@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import BinaryIO, Final
 
-from fastreq.bulk.part import Part, asked, content_range, is_coded, validator
+from fastreq.bulk.part import Part, asked, content_range, is_coded, may_be_of, validator
 from fastreq.bulk.progress import Bytes, Progress
 from fastreq.bulk.segments import PLAIN, SMALLEST, TRIES, OfAnother, Open, Segments
 from fastreq.errors import (
@@ -183,6 +183,7 @@ class Download:
             and (got.total is None or part.total in (None, got.total))
             and (not length.isdigit() or int(length) == got.last - got.first + 1)
             and validator(response) in ("", part.validator)
+            and may_be_of(response, part.validator)
             and asked(response) == part.asked
             and not is_coded(response)
         )

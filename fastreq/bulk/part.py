@@ -271,6 +271,12 @@ def validator(response: Response) -> str:
         return ""
 
 
+def may_be_of(response: Response, strong: str) -> bool:
+    """Whether a 206 bears no other validator than this one, be it weak; some bear none at all."""
+    name = "ETag" if strong.startswith('"') else "Last-Modified"
+    return response.headers.get(name, strong) == strong
+
+
 def is_coded(response: Response) -> bool:
     """Whether its bytes are others than those of the file."""
     return response.headers.get("Content-Encoding", "identity").strip().lower() != "identity"

@@ -314,6 +314,33 @@ async def test_a_total_that_is_not_told(path):
     assert BODY == path.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("kept", "now"),
+    [
+        ('"one"', 'ETag: "two"'),
+        ('"one"', 'ETag: W/"one"'),
+        ("Sat, 01 Jan 2022 00:00:00 GMT", "Last-Modified: Sun, 02 Jan 2022 00:00:00 GMT"),
+    ],
+)
+async def test_a_range_of_another_file(path, kept, now):
+    """Of one of the same length, from a server that does not look at If-Range: it is not mixed."""
+    other = BODY[::-1]
+
+    async def handler(conn):
+        while True:
+            head = (await conn.read_request()).decode().lower()
+            first = int((head.partition("range: bytes=")[2] or "0-").partition("-")[0])
+            shown = f"Content-Range: bytes {first}-{len(other) - 1}/{len(other)}"
+            date = "Date: Sun, 02 Jan 2022 00:00:00 GMT"  # it has changed this very second
+            status = "206 Partial Content" if first else "200 OK"
+            await conn.send(reply(other[first:], now, date, shown, status=status))
+
+    keep(path, BODY[:HALF], validator=kept)
+    async with scripted(handler) as server, Client() as client:
+        await client.download(server.url(), path)
+    assert other == path.read_bytes()
+
+
 async def test_416(path):
     """The file has become shorter than what was kept, and its ETag is the same all the same."""
     keep(path, BODY[:HALF])
