@@ -57,9 +57,14 @@ class InFiles(Bodies):
         path = row["body_path"] = os.path.join(folder, f"{row['index']:09d}")
         # Two workers may do the same part: neither sees, or leaves, half of a body.
         temporary = f"{path}.{os.getpid()}.tmp"
-        with open(temporary, "wb") as file:
-            file.write(response.body)
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(response.body)
+            os.replace(temporary, path)
+        except OSError:  # a disk that is full is not to be filled with halves
+            with suppress(OSError):
+                os.remove(temporary)
+            raise
 
 
 class InWarc(Bodies):
@@ -195,7 +200,9 @@ def bodies_of(kind: str, out: str, warc_end: int, *, goes_on: bool) -> Bodies:
     if kind == "inline":
         return InRows()
     if kind == "dir":
-        return InFiles(_ours(f"{out}.bodies", goes_on))
+        folder = _ours(f"{out}.bodies", goes_on)
+        sweep(kind, folder)
+        return InFiles(folder)
     if kind == "warc":
         return InWarc(_ours(f"{out}.warc.gz", goes_on), warc_end)
     return Bodies()

@@ -234,6 +234,34 @@ def test_bodies_in_files(cli, server, tmp_path, out):
             assert row["bytes"] == len(file.read())
 
 
+def test_bodies_that_were_torn(cli, server, tmp_path, out):
+    """What a run that was killed has left of a body is removed by the next, and nothing else."""
+    folder = out.with_name("out.jsonl.bodies") / "000000"
+    folder.mkdir(parents=True)
+    for name in ("000000000.1234.tmp", "mine.tmp"):
+        (folder / name).write_text("half")
+    out.touch()
+    path = listed(tmp_path / "urls", [f"{server.url}/hello"])
+    assert 0 == cli("fetch", "-i", path, "-o", out, "--bodies", "dir", "--resume").code
+    assert ["000000000", "mine.tmp"] == sorted(os.listdir(folder))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_bodies_on_a_full_disk(cli, server, tmp_path, out):
+    """No half of a body is left there."""
+    import resource
+
+    path = listed(tmp_path / "urls", [f"{server.url}/bytes/1000000"])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        done = cli("fetch", "-i", path, "-o", out, "--bodies", "dir")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert 23 == done.code
+    assert [] == os.listdir(out.with_name("out.jsonl.bodies") / "000000")
+
+
 def test_bodies_in_warc(cli, server, tmp_path, out):
     """Records that no row speaks of are cut off before it goes on, and rows say where theirs is."""
     pytest.importorskip("warcio")
