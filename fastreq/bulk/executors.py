@@ -88,12 +88,16 @@ class Processes(Workers):
         self.executor = self._start(self.width)
 
     def end(self, *, at_once: bool) -> None:
-        """End them: when they have done what they are at, or in the midst of it."""
-        if at_once:
+        """End them: when they have done what they are at, or in the midst of it.
+
+        A second Ctrl-C has to wait: Python would not end with an executor that is half shut down.
+        """
+        with _interrupt_held():
+            if at_once:
+                self._lifeline.close()
+            self.executor.shutdown(cancel_futures=True)
             self._lifeline.close()
-        self.executor.shutdown(cancel_futures=True)
-        self._lifeline.close()
-        self._heard.close()
+            self._heard.close()
 
 
 class Dask(Workers):

@@ -55,6 +55,24 @@ def test_an_exception_ends_them_at_once():
     assert isinstance(future.exception(20), (BrokenExecutor, CancelledError))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
+def test_a_second_interrupt_waits(monkeypatch):
+    """Until the processes have ended, which the first has asked for."""
+    ended = []
+    with pytest.raises(KeyboardInterrupt), executors.processes(1) as workers:
+        future = workers.submit(signal.pause)
+        shutdown = workers.executor.shutdown
+
+        def interrupted(**options):
+            signal.raise_signal(signal.SIGINT)
+            shutdown(**options)
+            ended.append(future.done())
+
+        monkeypatch.setattr(workers.executor, "shutdown", interrupted)
+        raise KeyboardInterrupt
+    assert [True] == ended
+
+
 def test_what_nobody_waits_for_is_not_begun():
     """Where one part fails, those that have not begun are called off, in a pool of yours too."""
     futures = [Future(), Future()]
