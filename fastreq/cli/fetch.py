@@ -363,16 +363,18 @@ def _spread(given: Input, options: argparse.Namespace) -> int:
 
 def _see_to_the_end(given: Input, output: Output, options: argparse.Namespace, parts: str) -> int:
     """Do what is left to do where the output has rows: nothing, but to remove the parts."""
-    items = 0
+    items, shown = 0, Watch(options.progress, lambda: 1.0)
     for item in _all(given, options):
         if not output.done.has(item.number, item.url):
             return _refuse(
                 f"{options.output} was begun by one process; leave out --workers, --scheduler"
             )
+        shown.read(is_done=True)
         items += 1
     if items != output.done.rows:
         return _refuse(f"{options.output} has {output.done.rows} rows, of {items}; use another -o")
     jobs.remove(parts)
+    shown.show(end=True)
     return exits.OK if output.done.rows == output.done.ok else exits.WRONG
 
 

@@ -84,7 +84,8 @@ def test_bodies_in_warc_of_fetch(cli, server, tmp_path, out):
     command = ["fetch", "-i", path, "-o", out, "--bodies", "warc"]
     assert 0 == cli(*command, "--workers", 1).code
     for more in (["--workers", 1], []):
-        assert 0 == cli(*command, "--resume", *more).code
+        done = cli(*command, "--resume", *more)
+        assert (0, True) == (done.code, "fetch: nothing left to do, " in done.errors)
     assert {str(tmp_path / "out.jsonl.bodies")} == {
         os.path.dirname(row["warc"]["file"]) for row in rows_of(out)
     }
