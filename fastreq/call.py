@@ -122,7 +122,7 @@ def start(
         and (request.fields.is_plain or "cookie" not in request.fields.names)
     ):
         return straight(policies, engine, request, options)
-    return Call(policies, engine, options, streams).run(request)
+    return Call(policies, engine, request.url.origin, options, streams).run(request)
 
 
 async def straight(
@@ -138,8 +138,7 @@ async def straight(
         exchange = await engine.exchange(request, route, timeout, None, limit, due, started)
         head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            async with engine.decoding:
-                content = await _decode(content, head, limit, exchange)
+            content = await _decode(engine, content, head, limit, exchange)
     except FastreqError as exc:
         exc.belongs_to(request, 1, monotonic() - started)
         raise
@@ -147,7 +146,7 @@ async def straight(
     if head.sets_cookies:
         _keep_cookies(policies.cookies, response)
     if head.status in STATUSES and options.follow_redirects:
-        call = Call(policies, engine, options, False)
+        call = Call(policies, engine, request.url.origin, options, False)
         call.attempts, call.started, call.due = 1, started, due + exchange.queued
         return await call.go_on(request, response)
     return response
@@ -159,22 +158,23 @@ def _keep_cookies(cookies: Cookies, response: Response) -> None:
 
 
 async def _decode(
-    content: bytes, head: ResponseHead, limit: int | None, exchange: Exchange
+    engine: Engine, content: bytes, head: ResponseHead, limit: int | None, exchange: Exchange
 ) -> bytes:
     """Decode a body, letting others have their turn in a long one."""
     decoded, size = [], 0
-    exchange.breath_due = monotonic() + BREATH_SECONDS
-    try:
-        for piece in pieces(content, codings_of(head.content_encoding)):
-            decoded.append(piece)
-            size += len(piece)
-            if limit is not None and size > limit:
-                raise BodyTooLarge(too_large(limit))
-            if monotonic() >= exchange.breath_due:
-                await exchange.breathe()
-    except FastreqError as exc:
-        exc.phase = "body"
-        raise
+    async with engine.decoding:
+        exchange.breath_due = monotonic() + BREATH_SECONDS
+        try:
+            for piece in pieces(content, codings_of(head.content_encoding)):
+                decoded.append(piece)
+                size += len(piece)
+                if limit is not None and size > limit:
+                    raise BodyTooLarge(too_large(limit))
+                if monotonic() >= exchange.breath_due:
+                    await exchange.breathe()
+        except FastreqError as exc:
+            exc.phase = "body"
+            raise
     return decoded[0] if len(decoded) == 1 else b"".join(decoded)
 
 
@@ -204,13 +204,18 @@ class Call:
     )
 
     def __init__(
-        self, policies: Policies, engine: Engine | None, options: SendOptions, streams: bool
+        self,
+        policies: Policies,
+        engine: Engine | None,
+        home: str,
+        options: SendOptions,
+        streams: bool,
     ) -> None:
         self._policies = policies
         self._engine = engine  # None: a transport stands in
+        self._home = home  # the origin that was asked for
         self._options = options
         self._streams = streams
-        self._home = ""  # the origin that was asked for
         self._at_home = True  # no redirect has left it
         self._has_begun = False  # something has been sent, or was about to be
         self.attempts = 0
@@ -223,7 +228,6 @@ class Call:
         """Give the response: of the last request, where it was redirected."""
         if request.url.userinfo and not self._options.auth_is_own:
             self._options = self._options._replace(auth=from_userinfo(request.url))
-        self._home = request.url.origin
         try:
             response = await self._authorized(request)
         except FastreqError as exc:
@@ -233,7 +237,6 @@ class Call:
 
     async def go_on(self, request: Request, response: Response) -> Response:
         """Give the response to this one's request, or go where it leads."""
-        self._home = request.url.origin
         if response.status in STATUSES and self._options.follow_redirects:
             try:
                 response = await self._follow(request, response)
@@ -410,8 +413,7 @@ class Call:
         self.due += exchange.queued
         head, content = exchange.final_head, exchange.take_content()
         if head.content_encoding and content:
-            async with engine.decoding:
-                content = await _decode(content, head, limit, exchange)
+            content = await _decode(engine, content, head, limit, exchange)
         response = Response.received(request, head, exchange, content)
         _keep_cookies(policies.cookies, response)
         return response

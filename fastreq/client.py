@@ -30,7 +30,7 @@ from fastreq.content.events import ServerSentEvent
 from fastreq.engine import Engine
 from fastreq.errors import ClientClosed, LocalProtocolError, RemoteProtocolError, quoted
 from fastreq.eventsource import Events, follow_events
-from fastreq.headers import Headers, HeaderTypes
+from fastreq.headers import TOKEN_CHARACTER, Headers, HeaderTypes
 from fastreq.messages import BodyTypes, Request, Response
 from fastreq.options import (
     UNSET,
@@ -61,7 +61,7 @@ EVENTS_TIMEOUT: Final = Timeout(read=300)
 """A stream of events may be quiet; when it is so for minutes, its connection may be gone."""
 
 
-_PROTOCOL: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(/[!#$%&'*+.^_`|~0-9a-z-]+)?")
+_PROTOCOL: Final = re.compile(f"{TOKEN_CHARACTER}+(/{TOKEN_CHARACTER}+)?")
 
 
 class Upgraded(NamedTuple):
