@@ -29,6 +29,28 @@ class Progress(NamedTuple):
         return (self.done - self.before) / self.elapsed if self.elapsed else 0.0
 
 
+MAX_HOSTS = 1000
+"""Hosts that are watched for the slowest."""
+
+
+class HostTimes:
+    """How long hosts take to answer."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, tuple[float, int]] = {}  # seconds of answers, and how many
+
+    def add(self, host: str, seconds: float) -> None:
+        """A host has answered, after so long."""
+        total, count = self._hosts.get(host, (0.0, 0))
+        if count or len(self._hosts) < MAX_HOSTS:
+            self._hosts[host] = (total + seconds, count + 1)
+
+    def slowest(self) -> tuple[str, float] | None:
+        """The host that takes longest, and the seconds of its answers on average."""
+        means = ((host, total / count) for host, (total, count) in self._hosts.items())
+        return max(means, key=lambda mean: mean[1], default=None)
+
+
 class Done(Protocol):
     """What is counted."""
 

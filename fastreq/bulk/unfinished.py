@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, Final
 
 from fastreq.bulk.jobs import PartReport
+from fastreq.bulk.progress import HostTimes
 
 NOTE_SECONDS: Final = 1.0
 """Between two notes at the least."""
@@ -34,7 +35,7 @@ class Unfinished:
         self._temporary = f"{self._name}.tmp"
         self._file = open(self._temporary, "w", encoding="ascii", newline="\n")  # noqa: SIM115
         self._rows = self._ok = self._bytes = 0
-        self._hosts: dict[str, tuple[float, int]] = {}  # seconds of answers, and how many
+        self._times = HostTimes()
         self._noted = monotonic()
 
     def take_over(self, indexes: Iterable[int]) -> set[int]:
@@ -58,8 +59,7 @@ class Unfinished:
         if host:
             timings = row["timings"]
             took = timings["total"] - timings["queue"] if timings is not None else row["elapsed"]
-            seconds, count = self._hosts.get(host, (0.0, 0))
-            self._hosts[host] = seconds + took, count + 1
+            self._times.add(host, took)
         if monotonic() - self._noted >= NOTE_SECONDS:
             self._note()
 
@@ -84,9 +84,7 @@ class Unfinished:
         self._bytes += size
 
     def _report(self) -> PartReport:
-        means = ((host, seconds / count) for host, (seconds, count) in self._hosts.items())
-        slowest = max(means, key=lambda mean: mean[1], default=None)
-        return PartReport(self._rows, self._ok, self._bytes, False, slowest)
+        return PartReport(self._rows, self._ok, self._bytes, False, self._times.slowest())
 
     def _note(self) -> None:
         self._file.flush()  # first, for the note speaks of it

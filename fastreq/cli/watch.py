@@ -10,12 +10,10 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Final
 
-from fastreq.bulk.progress import Progress, is_live, redraw, size_shown
+from fastreq.bulk.progress import HostTimes, Progress, is_live, redraw, size_shown
 from fastreq.cli.live import with_bar
 
 KINDS: Final = ("auto", "bar", "plain", "json", "none")
-
-MAX_HOSTS: Final = 1000  # that are watched for the slowest
 
 LONG: Final = 2.0  # seconds of a pause, before it is told
 
@@ -53,7 +51,7 @@ class Watch:
         self.done = self.ok = self.bytes = 0
         self._before = 0  # of `done`, rows of an earlier run
         self._slowest: tuple[str, float] | None = None  # as somebody else has found
-        self._hosts: dict[str, tuple[float, int]] = {}  # seconds of answers, and how many
+        self._times = HostTimes()
 
     def read(self, *, is_done: bool = False) -> None:
         """A line of the input was read; `is_done`: an earlier run has written its row."""
@@ -78,9 +76,7 @@ class Watch:
 
     def time(self, host: str, seconds: float) -> None:
         """A host has answered, after so long."""
-        total, count = self._hosts.get(host, (0.0, 0))
-        if count or len(self._hosts) < MAX_HOSTS:
-            self._hosts[host] = (total + seconds, count + 1)
+        self._times.add(host, seconds)
 
     @asynccontextmanager
     async def shown(self, every: Callable[[], None]) -> AsyncIterator[None]:
@@ -147,8 +143,7 @@ class Watch:
     def _state(self) -> dict[str, Any]:
         elapsed = monotonic() - self._since
         part = self._part()
-        means = ((host, _mean(times)) for host, times in self._hosts.items())
-        slowest = self._slowest or max(means, key=lambda mean: mean[1], default=None)
+        slowest = self._slowest or self._times.slowest()
         waits_for, waits = self._pause() or (None, 0.0)
         is_long = waits >= LONG
         return {
@@ -182,7 +177,3 @@ class Watch:
         if state["slowest"] is not None:
             parts.append(f"slowest {state['slowest']} {state['slowest_seconds'] * 1000:,.0f} ms")
         return ", ".join(parts)
-
-
-def _mean(times: tuple[float, int]) -> float:
-    return times[0] / times[1]
