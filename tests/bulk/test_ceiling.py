@@ -275,6 +275,8 @@ async def test_bodies_are_decoded_one_after_the_other(monkeypatch):
         under_way -= 1
 
     monkeypatch.setattr("fastreq.call.pieces", watched)
+    for module in ("call", "exchange"):  # others have their turn after each step
+        monkeypatch.setattr(f"fastreq.{module}.BREATH_SECONDS", 0.0)
 
     async def handler(conn):
         while True:
